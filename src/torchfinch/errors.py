@@ -1,0 +1,16 @@
+"""The one error that torchfinch shows to people: what was wrong, and what to do about it."""
+
+
+class TorchfinchError(Exception):
+    """An expected failure; the command line prints it as one line and exits with 1.
+
+    `message` names what was wrong with the value shown; `hint` says what to do, as a command where there is one.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} (hint: {self.hint})" if self.hint else self.message
