@@ -1,0 +1,81 @@
+"""From results to HTTP: JSON bytes, joined in the form that the request came in."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torchfinch.handler.errors import HandlerError
+from torchfinch.handler.requests import Request
+
+try:
+    import orjson
+except ImportError:  # an extra; the standard library gives the same JSON, more slowly
+    orjson = None  # type: ignore[assignment]
+
+WIRE_VERSION = "1"
+"""Version of the form of answers and metrics, sent as the header `torchfinch-wire`."""
+
+JSON: TypeAlias = Any
+"""What JSON can hold: objects, lists, text, finite numbers, booleans and null."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back for one HTTP request."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+
+
+def dumps(value: JSON) -> bytes:
+    """Encode as UTF-8 JSON.
+
+    Raises:
+        ValueError: a number is not finite, or a value is nothing that JSON can hold.
+    """
+    try:
+        if orjson is None or not _finite(value):
+            return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+        return orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"the answer is not JSON: {error}") from error
+
+
+def _finite(value: JSON) -> bool:
+    # orjson writes null for a number that is not finite; json refuses it, and so do we
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or value - value == 0
+
+
+def failure(error: HandlerError) -> Answer:
+    """The answer to a request that failed as a whole."""
+    return Answer(error.status, dumps(_error_body(error)))
+
+
+def join(request: Request, results: Sequence[JSON | HandlerError], *, model: str, version: str) -> Answer:
+    """One answer from the results of a request's images; it fails only when every image failed."""
+    errors = [result for result in results if isinstance(result, HandlerError)]
+    status = max(error.status for error in errors) if errors and len(errors) == len(results) else 200
+    if request.form == "single":
+        result = results[0]
+        return failure(result) if isinstance(result, HandlerError) else Answer(200, dumps(result))
+    entries = [{"error": _error_body(r)} if isinstance(r, HandlerError) else r for r in results]
+    if request.form != "v2":
+        return Answer(status, dumps({"predictions": entries}))
+    output = {
+        "name": "predictions",
+        "datatype": "BYTES",
+        "shape": [len(entries)],
+        "data": [dumps(entry).decode() for entry in entries],
+    }
+    identity = {"id": request.id} if request.id else {}
+    return Answer(status, dumps({"model_name": model, "model_version": version, **identity, "outputs": [output]}))
+
+
+def _error_body(error: HandlerError) -> dict[str, JSON]:
+    return {"code": error.status, "type": error.code, "message": str(error)}

@@ -1,0 +1,123 @@
+"""From bytes to an RGB image, refusing what is too large before any of it is decoded."""
+
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from torchfinch.handler.errors import BadRequest, TooLarge, UnsupportedMedia
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+_FOREIGN = {b"%PDF": "PDF", b"8BPS": "PSD", b"<svg": "SVG", b"<?xml": "SVG or XML", b"\x00\x00\x01\x00": "ICO"}
+_HEIF_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive accepts as an image."""
+
+    max_bytes: int = 10_000_000
+    """Bytes of one encoded image."""
+    max_pixels: int = 40_000_000
+    """Width times height, read from the header before decoding."""
+    formats: tuple[str, ...] = FORMATS
+    """Pillow's names of the formats that are decoded."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Read limits from an archive's configuration; what is left out keeps its default."""
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+        }
+        return cls(**values)
+
+
+def open_image(body: bytes, limits: Limits | None = None) -> Image.Image:
+    """Decode an image to RGB: upright by its EXIF orientation, first frame, alpha over white, 16 bits to 8.
+
+    Raises:
+        BadRequest: the bytes are no image, or a broken one.
+        TooLarge: more bytes or pixels than `limits` allow.
+        UnsupportedMedia: a format that `limits` do not allow.
+    """
+    limits = limits or Limits()
+    if not body:
+        raise BadRequest("the body is empty; send the bytes of an image")
+    if len(body) > limits.max_bytes:
+        raise TooLarge(f"the image has {len(body)} bytes; send at most {limits.max_bytes}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes and broken EXIF; the limits below decide
+            image = _identify(body, limits)
+            image.load()
+            return _to_rgb(_upright(image))
+    except (BadRequest, TooLarge, UnsupportedMedia):
+        raise
+    except MemoryError as error:
+        raise TooLarge("the image does not fit into memory; send a smaller one") from error
+    except Exception as error:
+        raise BadRequest(f"the image cannot be decoded ({error}); send an undamaged file") from error
+
+
+def _identify(body: bytes, limits: Limits) -> Image.Image:
+    accepted = ", ".join(limits.formats)
+    try:
+        image = Image.open(io.BytesIO(body), formats=limits.formats)
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"the image has more than {limits.max_pixels} pixels; send a smaller one") from error
+    except UnidentifiedImageError as error:
+        foreign = _foreign_format(body)
+        if foreign:
+            raise UnsupportedMedia(f"the image is {foreign}; send one of {accepted}") from error
+        start = bytes(body[:8]).hex(" ")
+        raise BadRequest(f"{len(body)} bytes starting {start} are no image; send one of {accepted}") from error
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise TooLarge(f"the image is {width}x{height} pixels; send at most {limits.max_pixels} pixels")
+    return image
+
+
+def _foreign_format(body: bytes) -> str | None:
+    if bytes(body[4:8]) == b"ftyp":
+        return _HEIF_BRANDS.get(bytes(body[8:12]))
+    known = {**_FOREIGN, **_SIGNATURES}
+    return next((name for magic, name in known.items() if bytes(body[: len(magic)]) == magic), None)
+
+
+_SIGNATURES = {  # of formats that Pillow would decode, for archives that allow fewer of them
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"RIFF": "WEBP",
+    b"BM": "BMP",
+    b"GIF8": "GIF",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+}
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001 - a broken EXIF block does not spoil the pixels
+        return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _deep_grey(image).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    # 16-bit files hold 0..65535, float files 0..1 or 0..255; Pillow's own conversion clips them to white.
+    values = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    top = float(values.max(initial=0.0))
+    scale = 255.0 if image.mode == "F" and top <= 1 else 1 / 257 if image.mode.startswith("I;16") or top > 255 else 1.0
+    return Image.fromarray(np.clip(np.rint(values * scale), 0, 255).astype(np.uint8))

@@ -1,0 +1,91 @@
+"""Counters of one worker, added up here and written to TorchServe at most once a second.
+
+TorchServe reads metrics as lines on the worker's standard output and parses each, so a line per observation would
+cost more than the inference of a small model. Histograms are counters labelled `le`, as Prometheus stores them.
+"""
+
+import socket
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+SECONDS = (*(float(f"{0.001 * 1.2**step:.4g}") for step in range(51)), 10.0)
+"""Upper edges of the latency histograms, seconds: a factor 1.2 apart from 1 ms to 10 s."""
+CONFIDENCE = tuple(edge / 20 for edge in range(1, 21))
+"""Upper edges of the confidence histogram."""
+
+_Series = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class Metrics:
+    """Counters by name and labels; every series carries the model and its version."""
+
+    def __init__(self, *, model: str, version: str, interval: float = 1.0) -> None:
+        self._base = {"model": model, "version": version}
+        self._interval = interval
+        self._counts: dict[_Series, float] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._zero()
+        threading.Thread(target=self._write_regularly, name="torchfinch-metrics", daemon=True).start()
+
+    def count(self, name: str, labels: Mapping[str, str]) -> None:
+        """Add one to a counter."""
+        with self._lock:
+            self._add(name, 1, labels)
+        self._wake.set()
+
+    def observe(self, name: str, value: float, edges: tuple[float, ...], labels: Mapping[str, str]) -> None:
+        """Add one value to a histogram: its buckets, its count and its sum."""
+        with self._lock:
+            for edge in edges[bisect_left(edges, value) :]:
+                self._add(f"{name}_bucket", 1, {**labels, "le": f"{edge:g}"})
+            self._add(f"{name}_bucket", 1, {**labels, "le": "+Inf"})
+            self._add(f"{name}_count", 1, labels)
+            self._add(f"{name}_sum", value, labels)
+        self._wake.set()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Observe how long a block takes as `torchfinch_stage_seconds{stage=name}`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.observe("torchfinch_stage_seconds", time.perf_counter() - start, SECONDS, {"stage": name})
+
+    def write(self) -> None:
+        """Write what was added since the last call, one line per series."""
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        host, now = socket.gethostname(), int(time.time())
+        lines = [
+            f"[METRICS]{name}.count:{amount:.6f}|#{_dimensions(labels)}|#type:COUNTER|#hostname:{host},{now}\n"
+            for (name, labels), amount in counts.items()
+        ]
+        if lines:
+            print("".join(lines), end="", flush=True)
+
+    def _add(self, name: str, amount: float, labels: Mapping[str, str]) -> None:
+        series = (name, tuple({**self._base, **labels}.items()))
+        self._counts[series] = self._counts.get(series, 0.0) + amount
+
+    def _zero(self) -> None:
+        # A counter that first appears with its first increment hides that increment from rate().
+        for code in ("200", "400", "413", "415", "422", "500", "503"):
+            self._add("torchfinch_requests_total", 0, {"code": code})
+
+    def _write_regularly(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            self.write()
+            time.sleep(self._interval)
+
+
+def _dimensions(labels: tuple[tuple[str, str], ...]) -> str:
+    # TorchServe splits at these characters and knows no way to quote them
+    table = str.maketrans(",:|#\n", "     ")
+    return ",".join(f"{name}:{value.translate(table)}" for name, value in labels)
