@@ -1,6 +1,7 @@
 """An image classifier with test-time augmentation: the mean over an image and its mirror image."""
 
 from torch import Tensor
+
 from torchfinch.handler import ImageClassifier
 
 

@@ -1,6 +1,7 @@
 """An image classifier that refuses what it cannot judge: tiny images, and answers it is not sure of."""
 
 from torch import Tensor
+
 from torchfinch.handler import JSON, ImageClassifier, Unprocessable
 
 

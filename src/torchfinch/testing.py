@@ -46,7 +46,7 @@ class FakeContext:
             "model_dir": str(model_dir),
             "gpu_id": gpu_id,
             "batch_size": int(self.model_yaml_config.get("batchSize") or 1),
-            "server_name": "MMS",
+            "server_name": "torchfinch.testing",
             "server_version": "0.12.0",
             "limit_max_image_pixels": True,
         }
@@ -129,7 +129,7 @@ def load_handler(model_dir: Path, context: FakeContext) -> Any:
     if len(classes) != 1:
         found = ", ".join(c.__name__ for c in classes) or "none"
         raise ValueError(f"{name}.py defines {len(classes)} classes ({found}); TorchServe needs exactly one")
-    handler = classes[0]()
+    handler: Any = classes[0]()
     handler.initialize(context)
     return handler
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from torchfinch.handler.errors import Unprocessable
+from torchfinch.handler.errors import HandlerError, Unprocessable
 
 _OVERLAY = 320
 """Least side of the overlay, pixels; networks of 8x8 images exist."""
@@ -23,7 +23,10 @@ def attribute(network: Any, pixels: Tensor, *, target: int, method: str) -> Tens
     Raises:
         Unprocessable: the engine of the archive cannot be explained by `method`.
     """
-    from captum import attr  # noqa: PLC0415 - loading captum takes a second that classifying does not need
+    try:
+        from captum import attr  # noqa: PLC0415 - loading captum takes a second that classifying does not need
+    except ImportError as error:
+        raise HandlerError("explanations need captum on the server: pip install captum") from error
 
     if method != "occlusion" and not isinstance(network, nn.Module):
         raise Unprocessable(f"{method} needs gradients, and this archive's engine has none; use occlusion")

@@ -1,6 +1,7 @@
 """The base of every handler: four verbs to override, and everything else that serving a model needs."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,7 +101,8 @@ class ImageHandler:
         torch.set_num_threads(threads)
         self.options = Options()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        self._metrics = Metrics(model=self.archive.name, version=self.archive.version)
+        stream = sys.stdout if properties.get("server_name") == "MMS" else None  # what TorchServe calls itself
+        self._metrics = Metrics(model=self.archive.name, version=self.archive.version, stream=stream)
         self._buckets = self._batch_buckets(int(properties.get("batch_size") or config.get("batchSize") or 1))
         self.predictor = self.load(self.archive)
         if isinstance(self.predictor, nn.Module):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from torchfinch.handler.errors import BadRequest, TooLarge, UnsupportedMedia
+from torchfinch.handler.preprocessing import frozen
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _FOREIGN = {b"%PDF": "PDF", b"8BPS": "PSD", b"<svg": "SVG", b"<?xml": "SVG or XML", b"\x00\x00\x01\x00": "ICO"}
@@ -30,10 +31,7 @@ class Limits:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Read limits from an archive's configuration; what is left out keeps its default."""
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        return cls(**values)
+        return cls(**frozen(data))
 
 
 def open_image(body: bytes, limits: Limits | None = None) -> Image.Image:

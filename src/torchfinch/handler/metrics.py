@@ -10,6 +10,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TextIO
 
 SECONDS = (*(float(f"{0.001 * 1.2**step:.4g}") for step in range(51)), 10.0)
 """Upper edges of the latency histograms, seconds: a factor 1.2 apart from 1 ms to 10 s."""
@@ -20,16 +21,18 @@ _Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Metrics:
-    """Counters by name and labels; every series carries the model and its version."""
+    """Counters by name and labels, written to `stream`; every series carries the model and its version."""
 
-    def __init__(self, *, model: str, version: str, interval: float = 1.0) -> None:
+    def __init__(self, *, model: str, version: str, stream: TextIO | None = None, interval: float = 1.0) -> None:
         self._base = {"model": model, "version": version}
+        self._stream = stream
         self._interval = interval
         self._counts: dict[_Series, float] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._zero()
-        threading.Thread(target=self._write_regularly, name="torchfinch-metrics", daemon=True).start()
+        if stream is not None:
+            threading.Thread(target=self._write_regularly, name="torchfinch-metrics", daemon=True).start()
 
     def count(self, name: str, labels: Mapping[str, str]) -> None:
         """Add one to a counter."""
@@ -65,8 +68,9 @@ class Metrics:
             f"[METRICS]{name}.count:{amount:.6f}|#{_dimensions(labels)}|#type:COUNTER|#hostname:{host},{now}\n"
             for (name, labels), amount in counts.items()
         ]
-        if lines:
-            print("".join(lines), end="", flush=True)
+        if lines and self._stream is not None:
+            self._stream.write("".join(lines))
+            self._stream.flush()
 
     def _add(self, name: str, amount: float, labels: Mapping[str, str]) -> None:
         series = (name, tuple({**self._base, **labels}.items()))

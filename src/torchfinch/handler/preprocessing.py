@@ -17,6 +17,11 @@ _FILTERS = {
 _CHANNELS = {"RGB": 3, "L": 1}
 
 
+def frozen(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What YAML or JSON holds as lists, as the tuples that a frozen dataclass takes."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """Resize, crop and normalise, the same in training, evaluation and serving.
@@ -84,10 +89,7 @@ class Preprocessing:
             ValueError: a value is out of range.
             TypeError: a field is unknown or missing.
         """
-        values: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-        }
-        return cls(**values)
+        return cls(**frozen(data))
 
     def _box(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         # One resize from the crop's box in the source: a 1 x 40,000 pixel image never becomes 256 x 10,240,000.

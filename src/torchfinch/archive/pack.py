@@ -1,0 +1,150 @@
+"""Pack a run folder into a `.mar`: the same inputs give the same bytes, and it serves where no torchfinch is.
+
+The layout is torch-model-archiver's. The SDK's leaf package is copied into the archive, which stands on the worker's
+path before anything installed, so old archives keep working whatever version the server has.
+"""
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import torchfinch
+from torchfinch.archive import sources
+from torchfinch.archive.read import DIGESTS, MANIFEST
+from torchfinch.archive.serving import ServingConfig
+from torchfinch.errors import TorchfinchError
+from torchfinch.files import replacing
+from torchfinch.project import project_file
+
+FORMAT = 1
+"""Version of what torchfinch adds to TorchServe's archive."""
+_EPOCH_1980 = 315532800  # zip files know no earlier time
+
+
+def pack_run(
+    run: Path,
+    *,
+    name: str,
+    version: str,
+    output: Path,
+    handler: Path | None = None,
+    serving: ServingConfig | None = None,
+) -> Path:
+    """Pack the run folder `run` as model `name` in `version` into the file `output`, and return that path.
+
+    A run folder holds `model.py`, `weights.safetensors` (or `weights.pth`), `model.json` and `golden/`. `handler` is a
+    Python file with one class; without it the stock classifier is packed.
+
+    Raises:
+        TorchfinchError: something is missing from the run, or a file would not load in a worker.
+    """
+    handler = handler or project_file("handlers/classifier.py")
+    described = _described(run)
+    sources.check_name(name)
+    sources.check_handler(handler)
+    sources.check_network(run / "model.py")
+    weights = _weights(run)
+    files = {
+        handler.name: handler.read_bytes(),
+        "model.py": (run / "model.py").read_bytes(),
+        weights.name: weights.read_bytes(),
+        "index_to_name.json": _dump(dict(enumerate(described["labels"]))),
+        "lineage.json": _dump(described.get("lineage") or {}),
+        "model-config.yaml": _config(described, serving or ServingConfig()),
+        **_folder(run / "golden", "golden"),
+        **_sdk(),
+    }
+    files[MANIFEST] = _manifest(name=name, version=version, handler=handler.name, weights=weights.name)
+    files[DIGESTS] = _dump({path: sha256(content).hexdigest() for path, content in files.items()})
+    _write(files, output)
+    return output
+
+
+def _described(run: Path) -> dict[str, Any]:
+    try:
+        described = json.loads((run / "model.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TorchfinchError(
+            f"{run} is no run folder: it has no model.json", "torchfinch train NAME makes one"
+        ) from error
+    except ValueError as error:
+        raise TorchfinchError(f"{run / 'model.json'} is no JSON: {error}", "train again") from error
+    missing = {"network", "labels", "preprocessing"} - set(described)
+    if missing:
+        raise TorchfinchError(f"{run / 'model.json'} lacks {', '.join(sorted(missing))}", "train again")
+    labels = described["labels"]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise TorchfinchError(f"two classes are called {twice!r}", "give every class a name of its own")
+    return dict(described)
+
+
+def _weights(run: Path) -> Path:
+    for name in ("weights.safetensors", "weights.pth"):
+        if (run / name).is_file():
+            return run / name
+    raise TorchfinchError(f"{run} has no weights.safetensors", "torchfinch train NAME writes it")
+
+
+def _config(described: Mapping[str, Any], serving: ServingConfig) -> bytes:
+    settings = {
+        "format": FORMAT,
+        "sdk_version": torchfinch.__version__,
+        "network": described["network"],
+        "preprocessing": described["preprocessing"],
+        "top_k": described.get("top_k", 5),
+        "explain": described.get("explain", "integrated_gradients"),
+    }
+    optional = {key: described[key] for key in ("limits", "batch_buckets") if key in described}
+    content = {**serving.to_dict(), "handler": {**settings, **optional}}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
+
+
+def _manifest(*, name: str, version: str, handler: str, weights: str) -> bytes:
+    model = {
+        "modelName": name,
+        "modelVersion": version,
+        "handler": handler,
+        "modelFile": "model.py",
+        "serializedFile": weights,
+        "configFile": "model-config.yaml",
+    }
+    created = time.strftime("%d/%m/%Y %H:%M:%S", _time())
+    return _dump({"createdOn": created, "runtime": "python", "model": model, "archiverVersion": "0.12.0"})
+
+
+def _sdk() -> dict[str, bytes]:
+    package = resources.files("torchfinch")
+    modules = [entry for entry in (package / "handler").iterdir() if entry.name.endswith(".py")]
+    files = {f"torchfinch/handler/{entry.name}": entry.read_bytes() for entry in modules}
+    return {"torchfinch/__init__.py": (package / "__init__.py").read_bytes(), **files}
+
+
+def _folder(folder: Path, prefix: str) -> dict[str, bytes]:
+    paths: Sequence[Path] = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {f"{prefix}/{path.name}": path.read_bytes() for path in paths if path.is_file()}
+
+
+def _dump(content: Mapping[Any, Any]) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _time() -> time.struct_time:
+    return time.gmtime(max(int(os.environ.get("SOURCE_DATE_EPOCH", _EPOCH_1980)), _EPOCH_1980))
+
+
+def _write(files: Mapping[str, bytes], output: Path) -> None:
+    # Stored, not compressed: weights do not shrink, and compressors of different versions give different bytes.
+    with replacing(output) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            entry = zipfile.ZipInfo(name, date_time=_time()[:6])
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, files[name])

@@ -1,0 +1,167 @@
+"""Reading a `.mar` without trusting it: nothing is written outside its folder, and nothing expands without end."""
+
+import json
+import stat
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from torchfinch.archive.golden import Golden
+from torchfinch.errors import TorchfinchError
+from torchfinch.files import sha256
+
+MANIFEST = "MAR-INF/MANIFEST.json"
+DIGESTS = "MAR-INF/DIGESTS.json"
+GOLDEN = "golden/golden.json"
+MAX_EXPANDED = 8 * 2**30
+"""Most bytes that an archive may unpack to."""
+_MAX_ENTRIES = 10_000
+_MAX_TEXT = 16 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveInfo:
+    """What an archive says about itself; fields that a plain TorchServe archive does not have are empty."""
+
+    path: Path
+    digest: str
+    """SHA-256 of the file: the archive's identity."""
+    manifest: Mapping[str, Any]
+    config: Mapping[str, Any]
+    """The whole `model-config.yaml`."""
+    labels: tuple[str, ...]
+    golden: tuple[Golden, ...]
+    lineage: Mapping[str, Any]
+    digests: Mapping[str, str]
+    """SHA-256 by file name, as written by `torchfinch pack`."""
+    files: Mapping[str, int]
+    """Bytes by file name."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return str(self.manifest["model"]["modelName"])
+
+    @property
+    def version(self) -> str:
+        """The model's version."""
+        return str(self.manifest["model"].get("modelVersion", "1.0"))
+
+    @property
+    def handler(self) -> Mapping[str, Any]:
+        """The SDK's part of the configuration; empty for a plain archive."""
+        return self.config.get("handler") or {}
+
+
+def read_archive(path: Path) -> ArchiveInfo:
+    """Read what an archive says about itself, without unpacking it.
+
+    Raises:
+        TorchfinchError: the file is missing, no archive, unsafe to unpack, or lacks what TorchServe needs.
+    """
+    with _open(path) as archive:
+        manifest = _json(archive, MANIFEST)
+        if not isinstance(manifest.get("model"), dict) or not {"modelName", "handler"} <= set(manifest["model"]):
+            raise TorchfinchError(f"{path.name}: {MANIFEST} names no model and handler", "pack the archive again")
+        return ArchiveInfo(
+            path=path,
+            digest=sha256(path),
+            manifest=manifest,
+            config=_config(archive, manifest["model"].get("configFile")),
+            labels=_labels(archive),
+            golden=_golden(archive),
+            lineage=_json(archive, "lineage.json"),
+            digests=_json(archive, DIGESTS),
+            files={entry.filename: entry.file_size for entry in archive.infolist() if not entry.is_dir()},
+        )
+
+
+def unpack(path: Path, folder: Path, *, limit: int = MAX_EXPANDED) -> None:
+    """Unpack an archive into `folder`.
+
+    Raises:
+        TorchfinchError: an entry would leave the folder, is a link, or the whole expands beyond `limit` bytes.
+    """
+    with _open(path, limit=limit) as archive:
+        archive.extractall(folder)
+
+
+def _open(path: Path, *, limit: int = MAX_EXPANDED) -> zipfile.ZipFile:
+    if not path.is_file():
+        raise TorchfinchError(f"there is no archive {path}", "torchfinch train or torchfinch pack makes one")
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise TorchfinchError(f"{path} is no model archive: {error}", "a .mar is a zip file") from error
+    problem = _problem(archive.infolist(), limit)
+    if problem:
+        archive.close()
+        raise TorchfinchError(f"{path.name} is refused: {problem}", "do not serve it; ask where it came from")
+    return archive
+
+
+def _problem(entries: list[zipfile.ZipInfo], limit: int) -> str | None:
+    if len(entries) > _MAX_ENTRIES:
+        return f"it has {len(entries)} entries, more than {_MAX_ENTRIES}"
+    expanded = sum(entry.file_size for entry in entries)
+    if expanded > limit:
+        return f"it expands to {expanded} bytes, more than {limit}"
+    names = [entry.filename for entry in entries]
+    if len(set(names)) != len(names):
+        return "it holds two entries of one name"
+    for entry in entries:
+        parts = PurePosixPath(entry.filename)
+        if parts.is_absolute() or ".." in parts.parts or "\\" in entry.filename or ":" in entry.filename:
+            return f"the entry {entry.filename!r} leaves the archive's folder"
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            return f"the entry {entry.filename!r} is a symbolic link"
+    return None
+
+
+def _text(archive: zipfile.ZipFile, name: str) -> str | None:
+    try:
+        entry = archive.getinfo(name)
+    except KeyError:
+        return None
+    if entry.file_size > _MAX_TEXT:
+        raise TorchfinchError(f"{name} has {entry.file_size} bytes, too many for a text", "pack the archive again")
+    return archive.read(entry).decode("utf-8", errors="replace")
+
+
+def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    text = _text(archive, name)
+    try:
+        content = json.loads(text) if text is not None else {}
+    except ValueError as error:
+        raise TorchfinchError(f"{name} is no JSON: {error}", "pack the archive again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _config(archive: zipfile.ZipFile, name: str | None) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(_text(archive, name) or "") if name else {}
+    except yaml.YAMLError as error:
+        raise TorchfinchError(f"{name} is no YAML: {error}", "pack the archive again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _labels(archive: zipfile.ZipFile) -> tuple[str, ...]:
+    mapping = _json(archive, "index_to_name.json")
+    labels = [mapping[key] for key in sorted(mapping, key=lambda key: int(key) if key.isdecimal() else 0)]
+    return tuple(str(label[-1]) if isinstance(label, list) else str(label) for label in labels)
+
+
+def _golden(archive: zipfile.ZipFile) -> tuple[Golden, ...]:
+    text = _text(archive, GOLDEN)
+    if text is None:
+        return ()
+    try:
+        return tuple(
+            Golden(each["file"], archive.read(f"golden/{each['file']}"), each["expected"]) for each in json.loads(text)
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise TorchfinchError(f"{GOLDEN} is broken: {error}", "pack the archive again") from error

@@ -1,0 +1,76 @@
+"""Checks of the Python files of an archive before packing: what TorchServe would only say at load time, or never."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from torchfinch.errors import TorchfinchError
+
+_NETWORK_MAY_IMPORT = {"torch", "torchvision", *sys.stdlib_module_names}
+_TAKEN = {"model", "torch", "torchvision", "torchfinch", "ts", "PIL", "numpy", "golden", *sys.stdlib_module_names}
+
+
+def check_name(name: str) -> None:
+    """Refuse a model name that cannot stand in a URL.
+
+    Raises:
+        TorchfinchError: the name has other characters than letters, digits, `_`, `-` and `.`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise TorchfinchError(f"the model name {name!r} cannot stand in a URL", "use letters, digits, _ - and .")
+
+
+def check_handler(path: Path) -> None:
+    """Refuse a handler that a worker would not load.
+
+    Raises:
+        TorchfinchError: the file is missing or no Python, hides a module, defines not exactly one class, or imports
+            from torchfinch what does not travel in the archive.
+    """
+    if path.stem in _TAKEN or not path.stem.isidentifier():
+        raise TorchfinchError(f"a handler called {path.name} would hide the module {path.stem}", "rename the file")
+    tree = _parse(path)
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    entry = any(isinstance(node, ast.FunctionDef) and node.name == "handle" for node in tree.body)
+    if len(classes) != 1 and not entry:
+        found = ", ".join(classes) or "none"
+        raise TorchfinchError(
+            f"{path.name} defines {len(classes)} classes ({found}), and TorchServe loads exactly one",
+            "move helpers into functions",
+        )
+    for name in _imports(tree):
+        if name.split(".")[0] == "torchfinch" and not name.startswith("torchfinch.handler"):
+            raise TorchfinchError(
+                f"{path.name} imports {name}, which does not travel in the archive",
+                "import from torchfinch.handler only",
+            )
+
+
+def check_network(path: Path) -> None:
+    """Refuse a network file that would not load on a plain TorchServe.
+
+    Raises:
+        TorchfinchError: the file is missing, no Python, or imports more than torch and torchvision.
+    """
+    for name in _imports(_parse(path)):
+        if name.split(".")[0] not in _NETWORK_MAY_IMPORT:
+            raise TorchfinchError(f"{path.name} imports {name}", "a network file imports torch and torchvision alone")
+
+
+def _parse(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except OSError as error:
+        raise TorchfinchError(f"{path} cannot be read: {error.strerror}") from error
+    except SyntaxError as error:
+        raise TorchfinchError(f"{path.name}, line {error.lineno}: {error.msg}", "mend the file") from error
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")

@@ -1,0 +1,72 @@
+"""The command line: parse, call the library, print. Errors are one line that says what to do."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from torchfinch import __version__
+from torchfinch.console import err
+from torchfinch.errors import TorchfinchError
+
+_COMMANDS = {  # in the order of the way from a script to production
+    "init": "init:init",
+    "doctor": "doctor:doctor",
+    "train": "train:train",
+    "pack": "pack:pack",
+    "inspect": "pack:inspect",
+    "verify": "pack:verify",
+    "dev": "dev:dev",
+    "serve": "serve:serve",
+    "ready": "ready:ready",
+    "models": "models:app",
+    "predict": "predict:predict",
+    "explain": "explain:explain",
+    "loadtest": "loadtest:loadtest",
+    "canary": "canary:app",
+    "report": "report:report",
+}
+
+
+def build() -> typer.Typer:
+    """The whole application; modules import what is heavy only when their command runs."""
+    app = typer.Typer(
+        name="torchfinch",
+        help="Take an image classifier from a training script to safe production traffic on TorchServe.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_version)
+    for name, place in _COMMANDS.items():
+        module, attribute = place.split(":")
+        command = getattr(import_module(f"torchfinch.cli.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line on stderr and exit code 1."""
+    try:
+        build()()
+    except TorchfinchError as error:
+        hint = f"\n  [dim]{escape(error.hint)}[/dim]" if error.hint else ""
+        err.print(f"[bold red]error:[/bold red] {escape(error.message)}{hint}", soft_wrap=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader, such as head, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(__version__)
+        raise typer.Exit

@@ -1,0 +1,92 @@
+"""Archives from strangers: nothing is written outside the folder, nothing expands without end."""
+
+import json
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from torchfinch.archive import read_archive, unpack
+from torchfinch.archive.read import MANIFEST
+from torchfinch.errors import TorchfinchError
+
+PLAIN = {"model": {"modelName": "plain", "handler": "image_classifier"}}
+
+
+def archive_of(path: Path, **entries: bytes) -> Path:
+    """A zip with a plain manifest and other entries."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(MANIFEST, json.dumps(PLAIN))
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_plain_archive_is_read(tmp_path: Path) -> None:
+    info = read_archive(archive_of(tmp_path / "plain.mar"))
+
+    assert (info.name, info.version, info.golden, info.labels) == ("plain", "1.0", (), ())
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/etc/evil", "a/../../b", "..\\evil", "C:evil"])
+def test_entries_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    path = archive_of(tmp_path / "evil.mar", **{name: b""})
+
+    with pytest.raises(TorchfinchError, match="leaves the archive's folder"):
+        unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_symbolic_links_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "link.mar"
+    with zipfile.ZipFile(path, "w") as archive:
+        entry = zipfile.ZipInfo("link")
+        entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(entry, "/etc/passwd")
+
+    with pytest.raises(TorchfinchError, match="symbolic link"):
+        read_archive(path)
+
+
+def test_archives_that_expand_beyond_the_limit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.mar"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(5_000_000))
+    assert path.stat().st_size < 50_000
+
+    with pytest.raises(TorchfinchError, match="expands to 5000000 bytes"):
+        unpack(path, tmp_path / "out", limit=1_000_000)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.mar"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a", "1")
+        archive.writestr("a", "2")
+
+    with pytest.raises(TorchfinchError, match="two entries of one name"):
+        read_archive(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no archive"), (b"", "no model archive"), (b"not a zip at all", "no model archive")],
+)
+def test_what_is_no_archive_is_told_so(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "x.mar"
+    if content is not None:
+        path.write_bytes(content)
+
+    with pytest.raises(TorchfinchError, match=message):
+        read_archive(path)
+
+
+def test_an_archive_without_a_manifest_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.mar"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("handler.py", "")
+
+    with pytest.raises(TorchfinchError, match="names no model and handler"):
+        read_archive(path)

@@ -1,0 +1,21 @@
+"""Fixtures for every test: the colour model of `colours.py`, as a run and as an archive."""
+
+from pathlib import Path
+
+import pytest
+from colours import write_colour_run
+
+from torchfinch.archive import pack_run
+
+
+@pytest.fixture(scope="session")
+def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of the colour model."""
+    return write_colour_run(tmp_path_factory.mktemp("run") / "colours")
+
+
+@pytest.fixture(scope="session")
+def colour_archive(colour_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The colour model packed as `colours` 1.0 with the stock classifier."""
+    output = tmp_path_factory.mktemp("store") / "colours.mar"
+    return pack_run(colour_run, name="colours", version="1.0", output=output)

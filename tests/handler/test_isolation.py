@@ -1,0 +1,211 @@
+"""What one image does stays its own, whatever it does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from colours import colour_image, colour_probabilities
+from PIL import Image
+from torch import Tensor
+
+from torchfinch.handler import JSON, BadRequest, Unavailable
+from torchfinch.handler.classifier import ImageClassifier
+from torchfinch.testing import encode_image, predict
+
+Serve = Callable[..., tuple[Any, Any]]
+
+BROKEN = {
+    "empty": (b"", 400),
+    "text": (b"this is no image", 400),
+    "truncated": (encode_image(Image.effect_noise((64, 64), 50), "PNG")[:300], 400),
+    "pdf": (b"%PDF-1.7 and so on", 415),
+    "too many pixels": (encode_image(Image.new("L", (7000, 7000))), 413),
+    "too many bytes": (b"\xff\xd8\xff" + bytes(11_000_000), 413),
+    "broken json": (b'{"image": ', 400),
+    "json without an image": (b'{"picture": "aaaa"}', 422),
+}
+
+
+def test_bad_images_get_their_own_status_and_leave_good_neighbours_untouched(serve: Serve) -> None:
+    handler, context = serve()
+    good = {name: colour_image(name) for name in ("red", "green", "blue")}
+    bodies = [good["red"], *(body for body, _ in BROKEN.values()), good["green"], good["blue"]]
+
+    answers = predict(handler, context, *bodies)
+
+    statuses = [status for status, _ in answers]
+    assert statuses == [200, *(status for _, status in BROKEN.values()), 200, 200]
+    for (_, answer), name in zip([answers[0], *answers[-2:]], good, strict=True):
+        assert answer["label"] == name
+        expected = colour_probabilities(good[name]).max()
+        assert answer["confidence"] == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_an_error_says_what_was_wrong_and_what_to_do(serve: Serve, name: str) -> None:
+    handler, context = serve()
+    body, status = BROKEN[name]
+
+    [(_, answer)] = predict(handler, context, body)
+
+    assert answer["code"] == status
+    assert "; send" in answer["message"]
+    assert context.get_response_headers(0)["content-type"] == "application/json"
+
+
+class _FailsOnBlue(ImageClassifier):
+    def predict(self, batch: Tensor) -> Tensor:
+        if (batch[:, 2].mean(dim=(1, 2)) > 0.9).any():
+            raise RuntimeError("blue is not supported")
+        return super().predict(batch)
+
+
+def test_a_failed_forward_pass_is_retried_one_by_one(serve: Serve) -> None:
+    handler, context = serve(_FailsOnBlue)
+
+    answers = predict(handler, context, colour_image("red"), colour_image("blue"), colour_image("green"))
+
+    assert [status for status, _ in answers] == [200, 500, 200]
+    assert "blue is not supported" in answers[1][1]["message"]
+
+
+class _Poisoned(ImageClassifier):
+    left = False
+
+    def predict(self, batch: Tensor) -> Tensor:
+        if len(batch) > 1:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super().predict(batch)
+
+    def _device_works(self) -> bool:
+        self.left = True
+        return False
+
+    def _warm_up(self) -> None:
+        pass
+
+
+def test_a_poisoned_device_answers_everyone_and_is_not_tried_again(serve: Serve) -> None:
+    handler, context = serve(_Poisoned)
+
+    answers = predict(handler, context, colour_image("red"), colour_image("green"))
+
+    assert [status for status, _ in answers] == [503, 503]
+    assert answers[0][1]["type"] == Unavailable.__name__
+    assert handler.left
+
+
+class _ShapesDiffer(ImageClassifier):
+    def decode(self, body: bytes) -> Tensor:
+        pixels = super().decode(body)
+        return pixels[:, :8] if pixels[0].mean() > 0 else pixels
+
+
+def test_images_of_different_shapes_are_answered_all_the_same(serve: Serve) -> None:
+    handler, context = serve(_ShapesDiffer)
+
+    answers = predict(handler, context, colour_image("red"), colour_image("blue"))
+
+    assert [answer["label"] for _, answer in answers] == ["red", "blue"]
+
+
+class _Careless(ImageClassifier):
+    def decode(self, body: bytes) -> Tensor:
+        if body == colour_image("green"):
+            raise BadRequest("green is refused; send another colour")
+        if body == colour_image("blue"):
+            raise ZeroDivisionError("division by zero")
+        return super().decode(body)
+
+    def encode(self, row: Tensor) -> JSON:
+        answer = super().encode(row)
+        return answer if answer["label"] == "red" else {"not json": object()}
+
+
+def test_what_a_verb_raises_is_the_answer_of_that_image_alone(serve: Serve) -> None:
+    handler, context = serve(_Careless)
+
+    answers = predict(
+        handler, context, colour_image("green"), colour_image("blue"), colour_image("white"), colour_image("red")
+    )
+
+    statuses = [status for status, _ in answers]
+    assert statuses[:2] == [400, 500]
+    assert statuses[3] == 200
+    assert answers[0][1]["message"] == "green is refused; send another colour"
+    assert "ZeroDivisionError" in answers[1][1]["message"]
+
+
+class _NotFinite(ImageClassifier):
+    def predict(self, batch: Tensor) -> Tensor:
+        rows = super().predict(batch)
+        rows[batch[:, 2].mean(dim=(1, 2)) > 0.9] = float("nan")
+        return rows
+
+
+def test_an_answer_is_never_nan(serve: Serve) -> None:
+    handler, context = serve(_NotFinite)
+
+    answers = predict(handler, context, colour_image("red"), colour_image("blue"))
+
+    assert [status for status, _ in answers] == [200, 500]
+    assert "finite" in answers[1][1]["message"]
+
+
+class _LosesRows(ImageClassifier):
+    def predict(self, batch: Tensor) -> Tensor:
+        return super().predict(batch)[:1]
+
+
+def test_a_predict_that_loses_rows_is_found_out(serve: Serve) -> None:
+    handler, context = serve(_LosesRows, batch_buckets=[1, 4])
+
+    answers = predict(handler, context, colour_image("red"), colour_image("blue"))
+
+    assert [answer["label"] for _, answer in answers] == ["red", "blue"]  # one by one, one row is right
+
+
+def test_more_images_than_a_batch_holds_are_run_in_turns(serve: Serve) -> None:
+    handler, context = serve(batch_buckets=[1, 2])
+    colours = ["red", "green", "blue", "red", "blue"]
+
+    answers = predict(handler, context, *(colour_image(name) for name in colours))
+
+    assert [answer["label"] for _, answer in answers] == colours
+
+
+def test_warm_up_runs_every_bucket_before_the_worker_is_ready(serve: Serve) -> None:
+    seen = []
+
+    class Watched(ImageClassifier):
+        def predict(self, batch: Tensor) -> Tensor:
+            seen.append(len(batch))
+            return super().predict(batch)
+
+    serve(Watched, batch_buckets=[4, 1, 2])
+
+    assert seen == [1, 2, 4]
+
+
+def test_a_network_that_fails_in_warm_up_keeps_the_worker_from_becoming_ready(serve: Serve) -> None:
+    class Broken(ImageClassifier):
+        def predict(self, batch: Tensor) -> Tensor:
+            raise RuntimeError("no kernel for this device")
+
+    with pytest.raises(RuntimeError, match="no kernel"):
+        serve(Broken)
+
+
+def test_forward_passes_keep_no_gradients(serve: Serve) -> None:
+    modes = []
+
+    class Watched(ImageClassifier):
+        def predict(self, batch: Tensor) -> Tensor:
+            modes.append(torch.is_inference_mode_enabled())
+            return super().predict(batch)
+
+    handler, context = serve(Watched)
+    predict(handler, context, colour_image("red"))
+
+    assert all(modes)
