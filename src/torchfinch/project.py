@@ -1,9 +1,15 @@
 """Files of a project: those in the current folder, else the ones that torchfinch carries."""
 
+import shutil
+import tempfile
 from importlib import resources
 from pathlib import Path
 
 from torchfinch.errors import TorchfinchError
+
+_SHARED = ("handlers", "training", "model_store", "k8s", "loadtests", "demo", "config.properties")
+_OUTPUT = shutil.ignore_patterns("*.mar", "*.sock", "__pycache__", ".*_cache")
+_OWN = "tests/project"
 
 
 def carried() -> Path:
@@ -26,3 +32,34 @@ def project_file(name: str) -> Path:
         if (root / name).exists():
             return root / name
     raise TorchfinchError(f"there is no {name} here", "torchfinch init NAME makes a project that has it")
+
+
+def create(folder: Path) -> None:
+    """Make a project in `folder`, whole or not at all.
+
+    Raises:
+        TorchfinchError: the folder has something in it, or cannot be made.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise TorchfinchError(f"{folder} exists and is not empty", "choose another name")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+            made = Path(temporary) / "project"
+            _fill(made, name=folder.resolve().name)
+            made.replace(folder)
+    except OSError as error:
+        raise TorchfinchError(f"{folder} cannot be made: {error.strerror}", "choose another place") from error
+
+
+def _fill(made: Path, *, name: str) -> None:
+    shutil.copytree(carried() / _OWN, made, ignore=_OUTPUT)
+    (made / "gitignore").rename(made / ".gitignore")
+    readme = made / "README.md"
+    readme.write_text(readme.read_text(encoding="utf-8").replace("PROJECT_NAME", name), encoding="utf-8")
+    for item in _SHARED:
+        source = carried() / item
+        if source.is_dir():
+            shutil.copytree(source, made / item, ignore=_OUTPUT)
+        else:
+            shutil.copy2(source, made / item)

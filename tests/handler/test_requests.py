@@ -79,8 +79,15 @@ def test_kserve_v2_echoes_its_identifier(serve: Serve) -> None:
     assert [json.loads(text)["label"] for text in output["data"]] == ["red", "blue"]
 
 
+def test_a_request_without_a_body_is_told_how_to_send_one(serve: Serve) -> None:
+    status, answer = send(serve, {})
+
+    assert status == 400
+    assert "curl -T" in answer["message"]
+
+
 def test_several_files_of_a_form_get_a_list(serve: Serve) -> None:
-    status, answer = send(serve, {"first": RED, "second": BLUE})
+    status, answer = send(serve, {"image": RED, "second": BLUE, "top_k": b"1"})
 
     assert status == 200
     assert [each["label"] for each in answer["predictions"]] == ["red", "blue"]

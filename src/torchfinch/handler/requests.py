@@ -71,7 +71,7 @@ def parse(row: Mapping[str, Any], headers: Mapping[str, Any], max_bytes: int) ->
 def _content(row: Mapping[str, Any], content_type: str) -> Mapping[str, Any]:
     """The request as named fields, whether it came as JSON, as multipart, or as bare bytes."""
     if set(row) - {"body", "data"}:
-        return {_name(key): _text_option(key, value) for key, value in row.items()}
+        return _form(row)
     body = row.get("data") if row.get("body") is None else row["body"]
     if isinstance(body, Mapping):
         return body
@@ -79,17 +79,20 @@ def _content(row: Mapping[str, Any], content_type: str) -> Mapping[str, Any]:
         return _json_object(bytes(body))
     if isinstance(body, list):
         raise Unprocessable(f"the JSON is a list; send {ACCEPTED}")
-    return {"image": b"" if body is None else body}
+    if body is None:
+        raise BadRequest("the request has no body; send a file with curl -T FILE")
+    return {"image": body}
 
 
-def _name(key: str) -> str:
-    return "image" if key in {"body", "data"} else key
+def _form(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parts of a multipart form: options by name, and whatever else is there as images."""
+    options = {key: _text(value) for key, value in row.items() if key in _OPTIONS}
+    files = [value for key, value in row.items() if key not in _OPTIONS]
+    return {**options, "image": files[0] if len(files) == 1 else files}
 
 
-def _text_option(key: str, value: Any) -> Any:
-    if key in _OPTIONS and isinstance(value, (bytes, bytearray)):
-        return bytes(value).decode(errors="replace")
-    return value
+def _text(value: Any) -> Any:
+    return bytes(value).decode(errors="replace") if isinstance(value, (bytes, bytearray)) else value
 
 
 def _is_json(start: bytes, content_type: str) -> bool:
@@ -117,11 +120,8 @@ def _images(content: Mapping[str, Any]) -> tuple[str, list[Any]]:
             return "single", [content[key]]
         if key in content:
             return "many", [_instance(value) for value in _list(content[key], key)]
-    files = [value for key, value in content.items() if key not in _OPTIONS and isinstance(value, (bytes, bytearray))]
-    if not files:
-        names = ", ".join(sorted(map(str, content))[:5]) or "nothing"
-        raise Unprocessable(f"the request has no image (found: {names}); send {ACCEPTED}, or a file with curl -T")
-    return ("single" if len(files) == 1 else "many"), files
+    names = ", ".join(sorted(map(str, content))[:5]) or "nothing"
+    raise Unprocessable(f"the request has no image (found: {names}); send {ACCEPTED}")
 
 
 def _list(value: Any, name: str) -> list[Any]:

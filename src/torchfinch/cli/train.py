@@ -1,0 +1,81 @@
+"""`torchfinch train`: from a recipe to a run folder and an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torchfinch.console import err, table
+
+if TYPE_CHECKING:
+    from torchfinch.training import Run
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe in training/, such as digits, or the path of one.", show_default=False)
+    ],
+    version: Annotated[str, typer.Option(help="The model's version.")] = "1.0",
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Set a field of the recipe's Config; may be given again.", metavar="NAME=VALUE"),
+    ] = None,
+    runs: Annotated[Path, typer.Option(help="Where the run folder is left.")] = Path("runs"),
+    output: Annotated[Path | None, typer.Option(help="The archive; model_store/NAME.mar if not given.")] = None,
+    pack: Annotated[bool, typer.Option("--pack/--no-pack", help="Pack the run into an archive.")] = True,
+    handler: Annotated[Path | None, typer.Option(help="A handler file; the stock classifier if not given.")] = None,
+) -> None:
+    """Train a recipe, evaluate it, and pack it; prints the archive's path, or the run folder's with --no-pack."""
+    values = dict(_pair(text) for text in setting or ())
+    from torchfinch.archive import pack_run
+    from torchfinch.archive.sources import check_handler, check_name
+    from torchfinch.training import load_recipe
+    from torchfinch.training import train as run_recipe
+
+    loaded = load_recipe(recipe)
+    config = loaded.configure(values)
+    check_name(loaded.name)
+    if handler:
+        check_handler(handler)
+    start = perf_counter()
+    run = run_recipe(loaded, config, runs=runs)
+    err.print(table(("", ""), _rows(run, perf_counter() - start)))
+    if not pack:
+        print(run.folder)
+        return
+    output = output or Path("model_store") / f"{loaded.name}.mar"
+    pack_run(run.folder, name=loaded.name, version=version, output=output, handler=handler)
+    err.print(f"packed {loaded.name} {version}, {output.stat().st_size / 1e6:.1f} MB; next: torchfinch verify {output}")
+    print(output)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE, such as seed=1", param_hint="--set")
+    return name.strip(), value.strip()
+
+
+def _rows(run: Run, seconds: float) -> list[tuple[str, str]]:
+    rows = []
+    if run.evaluation:
+        worst, metrics = run.evaluation.worst
+        rows = [
+            ("test accuracy", f"{run.evaluation.accuracy:.2%} of {run.evaluation.samples} images"),
+            ("cross-entropy", f"{run.evaluation.cross_entropy:.4f}"),
+            (
+                "worst class",
+                f"{worst}: F1 {metrics.f1:.4f}, precision {metrics.precision:.4f}, recall {metrics.recall:.4f}",
+            ),
+        ]
+    else:
+        rows = [(entry["file"], _best(entry["expected"])) for entry in run.golden]
+    return [*rows, ("time", f"{seconds:.1f} s"), ("run", str(run.folder))]
+
+
+def _best(expected: dict[str, dict[str, float]]) -> str:
+    label, probability = next(iter(expected["probabilities"].items()))
+    return f"{label} {probability:.1%}"

@@ -1,0 +1,74 @@
+"""What the controller needs from the world: a router, evidence and a store.
+
+On one machine these are Envoy, its statistics and a folder; on a cluster they are a route, a metrics source and the
+status of the custom resource. Every call may be repeated, and may raise `TorchfinchError`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torchfinch.release.spec import Action, Spec
+from torchfinch.release.state import Arm, Mark, Reading, Role, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a router shows: the canary's percentage, the controller's own mark beside it, and both versions."""
+
+    weight: int | None
+    mark: Mark | None
+    stable: Arm
+    canary: Arm
+    offered: str | None
+    """Digest of the canary that the spec offers; empty for none, None where it cannot be read."""
+    trouble: tuple[str, ...] = ()
+
+
+class Router(Protocol):
+    """Splits the traffic, and knows what serves behind each part of it."""
+
+    def observe(self, spec: Spec) -> View:
+        """Read weights, mark and versions; changes nothing that serves."""
+
+    def set_weight(self, mark: Mark) -> None:
+        """Send `mark.weight` percent to the canary and keep the mark, in one request that happens or does not."""
+
+    def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
+        """Have `digest` run in `role`, and return when it can answer or has failed, which `observe` then tells.
+
+        A server that runs it already stays, unless it must be `fresh`. Called for the canary only at weight 0.
+        """
+
+    def promote(self, digest: str) -> None:
+        """Make `digest` the stable version; does nothing where it is already."""
+
+
+class Evidence(Protocol):
+    """Counts what both versions answered."""
+
+    def read(self) -> Reading:
+        """Cumulative counters and the time for which they hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a person asked of a running controller, beside the manifest."""
+
+    paused: bool = False
+    action: Action | None = None
+
+
+class Store(Protocol):
+    """Keeps what must survive."""
+
+    def load(self) -> State:
+        """The last state saved; a new one where there is none."""
+
+    def save(self, state: State) -> None:
+        """Keep `state`, whole or not at all."""
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line to the history."""
+
+    def request(self) -> Request:
+        """What a person asked for last."""

@@ -1,0 +1,151 @@
+"""What a rule looks at and the few ways in which it can answer: move, go forward, go back, wait, start, end. Pure."""
+
+from dataclasses import dataclass, replace
+
+from torchfinch.release.rules import accumulate
+from torchfinch.release.spec import Action, Spec
+from torchfinch.release.state import (
+    UNDERWAY,
+    Act,
+    Check,
+    Decision,
+    Mark,
+    Pair,
+    Phase,
+    Seen,
+    SetWeight,
+    State,
+)
+
+_LONGEST_LOOK = 60.0
+"""Seconds between two looks that count at most; more means that nobody was looking."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look: what was asked for, remembered and seen."""
+
+    spec: Spec
+    state: State
+    seen: Seen
+    now: float
+    elapsed: float
+    """Seconds since the last look. Time counts only while somebody looks, so that neither a stopped controller nor a
+    jumping clock runs into a deadline."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def wish(self) -> Action | None:
+        """What a person asked for and has not got yet."""
+        action = self.spec.action
+        return action if action and action.id not in self.state.done else None
+
+    @property
+    def shown(self) -> int:
+        """The canary's share of traffic, as far as anybody knows."""
+        return self.state.weight if self.seen.weight is None else self.seen.weight
+
+    def granted(self, wish: Action) -> "Look":
+        """The same look with `wish` carried out, never to be again."""
+        return replace(self, state=replace(self.state, done=(*self.state.done, wish.id)))
+
+
+def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
+    """Bring the state up to date with what is seen, before anything is decided."""
+    longest = max(_LONGEST_LOOK, 3 * spec.analysis.interval)
+    elapsed = min(max(now - state.at, 0.0), longest) if state.at else 0.0
+    state, notes = _take_over(replace(state, at=now), seen)
+    if seen.reading and state.phase in UNDERWAY:
+        state = replace(state, total=accumulate(state.total, state.last, seen.reading), last=seen.reading)
+    if state.phase is Phase.PAUSED and not spec.paused and state.hand is None:
+        state = replace(state, phase=Phase.PROGRESSING)
+    return Look(spec, state, seen, now, elapsed, notes)
+
+
+def _take_over(state: State, seen: Seen) -> tuple[State, tuple[str, ...]]:
+    """Believe the router's mark where it is ahead: it was set, and then the state was not written.
+
+    A promotion is not believed but seen: stable runs the canary then.
+    """
+    mark = seen.mark
+    if not mark or mark.revision <= state.revision or not state.stable or mark.phase is Phase.PROMOTED:
+        return state, ()
+    if mark.canary != state.canary or (mark.phase is Phase.PROGRESSING and mark.weight == 0):
+        state = replace(state, total=Pair(), last=None, started=state.at)
+    state = changed(state, phase=mark.phase, canary=mark.canary, weight=mark.weight, reason=mark.reason)
+    ended = None if mark.phase in UNDERWAY else state.at
+    note = f"took over at weight {mark.weight}, which was set before the state was written: {mark.reason}"
+    return replace(state, revision=mark.revision, ended=ended), (note,)
+
+
+def changed(state: State, *, phase: Phase, reason: str, weight: int | None = None, canary: str | None = None) -> State:
+    """A state that has moved: the router must follow, and the step's clock and evidence start again."""
+    return replace(
+        state,
+        phase=phase,
+        reason=reason,
+        weight=state.weight if weight is None else weight,
+        canary=state.canary if canary is None else canary,
+        revision=state.revision + 1,
+        verified=False,
+        hand=None,
+        in_step=0.0,
+        stuck=0.0,
+    )
+
+
+def move(state: State, *acts: Act, checks: tuple[Check, ...] = (), notes: tuple[str, ...] = ()) -> Decision:
+    """Bring the router to `state.weight`, then do the rest."""
+    return Decision(state=state, actions=(_set(state), *acts), checks=checks, notes=notes)
+
+
+def _set(state: State) -> SetWeight:
+    mark = Mark(
+        revision=state.revision, phase=state.phase, canary=state.canary, weight=state.weight, reason=state.reason
+    )
+    return SetWeight(mark=mark)
+
+
+def forward(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
+    """The next step, or the promotion after the last one."""
+    weight, state = at.spec.next_weight(at.state.weight), at.state
+    if weight is None:
+        return move(changed(state, phase=Phase.PROMOTING, weight=100, reason=reason), checks=checks)
+    if state.weight == 0:  # only now can the canary get a request: what an earlier one got is not its evidence
+        state = replace(state, total=Pair(), last=at.seen.reading)
+    return move(changed(state, phase=Phase.PROGRESSING, weight=weight, reason=reason), checks=checks)
+
+
+def back(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
+    """Weight 0 first, everything else after."""
+    return move(changed(at.state, phase=Phase.ROLLING_BACK, weight=0, reason=reason), checks=checks)
+
+
+def wait(at: Look, reason: str, *acts: Act, checks: tuple[Check, ...] = ()) -> Decision:
+    """Hold the weight because something is lacking, but only up to the progress deadline."""
+    state = replace(at.state, reason=reason, stuck=at.state.stuck + at.elapsed)
+    if state.stuck > at.spec.progress_deadline:
+        return back(at, f"no progress for {at.spec.progress_deadline:g} s: {reason}", checks)
+    return Decision(state=state, actions=acts, checks=checks)
+
+
+def rest(at: Look, reason: str, *acts: Act, checks: tuple[Check, ...] = ()) -> Decision:
+    """Hold the weight for as long as it takes."""
+    return Decision(state=replace(at.state, reason=reason), actions=acts, checks=checks)
+
+
+def reassert(at: Look, reason: str) -> Decision:
+    """Set the state's weight again in a router that shows another."""
+    return wait(at, reason, _set(at.state))
+
+
+def start(at: Look, canary: str, reason: str, *acts: Act) -> Decision:
+    """Begin a release of `canary` at weight 0, with no evidence yet."""
+    state = changed(at.state, phase=Phase.PROGRESSING, weight=0, canary=canary, reason=reason)
+    return move(replace(state, total=Pair(), at_step=Pair(), last=None, started=at.now, ended=None), *acts)
+
+
+def end(at: Look, phase: Phase, *, stable: str, reason: str) -> Decision:
+    """Nothing is under way any more; stable has all traffic."""
+    state = changed(at.state, phase=phase, weight=0, reason=reason)
+    return move(replace(state, stable=stable, ended=at.now, last=None))

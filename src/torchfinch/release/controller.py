@@ -1,0 +1,176 @@
+"""The loop: look, decide, act, remember, and again. It holds no state of its own, so it may die at any moment.
+
+The order of its writes is the heart of it. Weights are set first, with a mark that says whose they are and why; the
+state is written after. A successor that finds the mark ahead of the state knows what was done (see `answers.look`).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.adapters import Evidence, Router, Store, View
+from torchfinch.release.decide import decide
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import (
+    UNDERWAY,
+    Act,
+    Arm,
+    Decision,
+    Deploy,
+    Phase,
+    Promote,
+    Reading,
+    Seen,
+    SetWeight,
+    State,
+)
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """One turn of the loop, for those who watch."""
+
+    time: float
+    spec: Spec
+    seen: Seen
+    decision: Decision
+    trouble: tuple[str, ...]
+
+    @property
+    def outcome(self) -> Phase | None:
+        """The end that the release has reached and that nothing offered will change, or None."""
+        state = self.decision.state
+        settled = self.seen.offered in {state.canary, state.stable, ""} and not self.decision.actions
+        at_end = state.phase not in UNDERWAY and state.phase is not Phase.ROLLING_BACK
+        return state.phase if settled and at_end and state.stable else None
+
+
+class Controller:
+    """Drives one release. `read_spec` is asked at each turn and may raise `TorchfinchError`, which is reported."""
+
+    def __init__(
+        self,
+        *,
+        read_spec: Callable[[], Spec],
+        router: Router,
+        evidence: Evidence,
+        store: Store,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._read_spec = read_spec
+        self._router = router
+        self._evidence = evidence
+        self._store = store
+        self._clock = clock
+        self._spec: Spec | None = None
+        self._recorded: dict[str, Any] = {}
+
+    def run(self, *, until: Callable[[Tick], bool], sleep: Callable[[float], None] = time.sleep) -> Tick:
+        """Turn until `until` says so; returns the last turn."""
+        while True:
+            tick = self.tick()
+            if until(tick):
+                return tick
+            sleep(tick.spec.analysis.interval)
+
+    def tick(self) -> Tick:
+        """One turn: everything is read anew, one decision is taken, carried out and kept."""
+        trouble: list[str] = []
+        before = self._store.load()
+        spec = self._wanted(before, trouble)
+        seen = self._look(spec, trouble)
+        now = self._clock()
+        decision = decide(spec, before, seen, now)
+        for act in decision.actions:
+            self._try(partial(self._act, spec, act), trouble)
+        self._store.save(decision.state)
+        tick = Tick(time=now, spec=spec, seen=seen, decision=decision, trouble=(*seen.trouble, *trouble))
+        self._record(tick, before)
+        return tick
+
+    def _wanted(self, state: State, trouble: list[str]) -> Spec:
+        """The manifest and what a person asked beside it; a broken edit is reported and the last good one stays."""
+        try:
+            self._spec = self._read_spec()
+        except TorchfinchError as error:
+            if self._spec is None:
+                raise
+            trouble.append(f"the last good manifest stays in force: {error}")
+        request = self._store.request()
+        asked = request.action if request.action and request.action.id not in state.done else self._spec.action
+        return self._spec.model_copy(update={"paused": self._spec.paused or request.paused, "action": asked})
+
+    def _look(self, spec: Spec, trouble: list[str]) -> Seen:
+        blind = View(weight=None, mark=None, stable=Arm(ready=None), canary=Arm(ready=None), offered=None)
+        view = self._try(partial(self._router.observe, spec), trouble) or blind
+        reading: Reading | None = self._try(self._evidence.read, trouble)
+        return Seen(
+            offered=view.offered,
+            weight=view.weight,
+            mark=view.mark,
+            stable=view.stable,
+            canary=view.canary,
+            reading=reading,
+            trouble=(*view.trouble, *trouble),
+        )
+
+    def _act(self, spec: Spec, act: Act) -> None:
+        if isinstance(act, SetWeight):
+            self._router.set_weight(act.mark)
+        elif isinstance(act, Deploy):
+            self._router.deploy(spec, act.role, act.digest, fresh=act.fresh)
+        elif isinstance(act, Promote):
+            self._router.promote(act.digest)
+
+    def _try(self, step: Callable[[], Value], trouble: list[str]) -> Value | None:
+        """What `step` returns; an expected failure is reported, and the next turn tries again."""
+        try:
+            return step()
+        except TorchfinchError as error:
+            trouble.append(str(error))
+            return None
+
+    def _record(self, tick: Tick, before: State) -> None:
+        """One line per turn, with all that `replay` needs; at rest only the turns that say something new."""
+        state = tick.decision.state
+        news = (state.phase, state.reason, tick.trouble, tick.decision.notes)
+        quiet = state.phase not in UNDERWAY and not tick.decision.actions and self._recorded.get("news") == news
+        if quiet:
+            return
+        self._store.append(record(tick, before=before, known=self._recorded))
+        self._recorded = {"news": news, "spec": tick.spec, "state": state}
+
+
+def record(tick: Tick, *, before: State, known: dict[str, Any]) -> dict[str, Any]:
+    """One history line.
+
+    `input` holds what was given to the decision: `seen` always, `spec` and `state` only where they are not what the
+    line before left (`known`).
+    """
+    state, seen = tick.decision.state, tick.seen
+    given: dict[str, Any] = {"seen": asdict(seen)}
+    if known.get("spec") != tick.spec:
+        given["spec"] = tick.spec.model_dump(mode="json", by_alias=True)
+    if known.get("state") != before:
+        given["state"] = asdict(before)
+    return {
+        "time": tick.time,
+        "phase": state.phase,
+        "step": tick.spec.step_of(state.weight),
+        "steps": len(tick.spec.steps),
+        "weight": state.weight,
+        "shown": seen.weight,
+        "reason": state.reason,
+        "notes": tick.decision.notes,
+        "trouble": tick.trouble,
+        "checks": [asdict(check) for check in tick.decision.checks],
+        "actions": [{"type": type(act).__name__, **asdict(act)} for act in tick.decision.actions],
+        "stable": {"digest": seen.stable.digest, "label": seen.stable.label, **asdict(state.total.stable)},
+        "canary": {"digest": seen.canary.digest, "label": seen.canary.label, **asdict(state.total.canary)},
+        "input": given,
+    }

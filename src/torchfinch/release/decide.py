@@ -1,0 +1,265 @@
+"""The decision: what happens next to a release, from its spec, its state and what is seen. Pure, and the only judge.
+
+The rules stand in order: the first that has something to say decides. docs/releases.md has the reasons. A release on
+a laptop and one on a cluster run through the same lines.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from torchfinch.release.answers import Look, back, changed, end, forward, look, move, reassert, rest, start, wait
+from torchfinch.release.rules import judge, since_step, undecided
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import UNDERWAY, Check, Decision, Deploy, Phase, Promote, Seen, State
+
+_FIRST = 10
+"""So many requests that all failed are a plain failure."""
+
+
+def decide(spec: Spec, state: State, seen: Seen, now: float) -> Decision:
+    """What to do at `now` (seconds since 1970); the same arguments give the same decision."""
+    at = look(spec, state, seen, now)
+    for rule in RULES:
+        decision = rule(at)
+        if decision:
+            return replace(decision, notes=(*at.notes, *decision.notes))
+    return _judged(at)
+
+
+def _promoted(at: Look) -> Decision | None:
+    """Stable runs what was the canary: the promotion happened, whoever remembers it."""
+    arm = at.seen.stable
+    if at.state.phase in UNDERWAY and at.state.canary and arm.digest == at.state.canary:
+        return end(at, Phase.PROMOTED, stable=arm.digest, reason=f"{arm.label or 'the canary'} is stable now")
+    return None
+
+
+def _stable_known(at: Look) -> Decision | None:
+    """Remember what serves as stable; at the first start that is what runs there."""
+    arm = at.seen.stable
+    if not arm.digest:
+        return rest(at, "waiting for a first stable version")
+    if arm.digest == at.state.stable:
+        return None
+    what = f"{arm.label or arm.digest[:12]} is stable"
+    return Decision(state=replace(at.state, stable=arm.digest, reason=what), notes=(what,))
+
+
+def _stable_missing(at: Look) -> Decision | None:
+    """Moving traffic to a stable version that cannot answer is an outage: hold, say so, and bring it back.
+
+    Forward is the one way out: a person may promote a canary that answers.
+    """
+    state, stable = at.state, at.seen.stable
+    if stable.ready != 0:
+        return None
+    if at.seen.canary.ready and state.phase is Phase.PROMOTING:
+        return _promoting(at)
+    if at.seen.canary.ready and state.phase in UNDERWAY and at.wish and at.wish.type == "promote":
+        return _person(at)
+    acts = () if stable.running else (Deploy(role="stable", digest=state.stable),)
+    return rest(at, f"stable has no ready endpoint: holding the canary at weight {at.shown}", *acts)
+
+
+def _rolling_back(at: Look) -> Decision | None:
+    """Until the router shows 0, and nothing else before that."""
+    if at.state.phase is not Phase.ROLLING_BACK:
+        return None
+    if at.seen.weight == 0:
+        return end(at, Phase.ROLLED_BACK, stable=at.state.stable, reason=at.state.reason)
+    return move(at.state)
+
+
+def _offer(at: Look) -> Decision | None:
+    """A changed canary starts a release; one that is stable already, or none, ends the release under way."""
+    state, offered = at.state, at.seen.offered
+    if offered is None or offered == state.canary:
+        return None
+    if offered and offered != state.stable:
+        return start(at, offered, "a new canary is offered")
+    if state.phase in UNDERWAY:
+        return back(at, "the canary is no longer offered")
+    if state.phase is Phase.ROLLED_BACK:  # forget it, so that offering it again starts again
+        return Decision(state=replace(state, phase=Phase.IDLE, canary="", reason="no canary is offered"))
+    return None
+
+
+def _at_rest(at: Look) -> Decision | None:
+    """No release under way: weight 0, and only `retry` or a new canary begins again."""
+    state, wish = at.state, at.wish
+    if state.phase in UNDERWAY:
+        return None
+    if at.shown > 0:
+        return move(state, notes=(f"the router showed weight {at.shown} with no release under way: put back to 0",))
+    if wish and wish.type == "retry" and state.phase is Phase.ROLLED_BACK and at.seen.weight == 0:
+        fresh = Deploy(role="canary", digest=state.canary, fresh=True)
+        return start(at.granted(wish), state.canary, "a person asked to retry", fresh)
+    if wish:
+        note = f"{wish.type} does not apply: no release is under way"
+        return Decision(state=at.granted(wish).state, notes=(note,))
+    return Decision(state=state)
+
+
+def _plain_failure(at: Look) -> Decision | None:
+    """Comes before every minimum, and even while paused."""
+    arm, answered = at.seen.canary, at.state.total.canary
+    if at.shown > 0 and arm.ready == 0:
+        return back(at, f"the canary has no ready endpoint at weight {at.shown}")
+    if answered.requests >= _FIRST and answered.errors >= answered.requests:
+        return back(at, f"all of the canary's first {answered.requests} requests failed")
+    if arm.failed and arm.digest == at.state.canary:
+        return back(at, f"the canary could not be started: {arm.failed}")
+    return None
+
+
+def _person(at: Look) -> Decision | None:
+    """Abort, promote, skip and resume; a pause does not stop them."""
+    wish = at.wish
+    if not wish:
+        return None
+    at = at.granted(wish)
+    state, ready = at.state, bool(at.seen.canary.ready)
+    if wish.type == "abort":
+        return back(at, "a person asked to abort")
+    if wish.type == "promote" and ready:
+        return move(changed(state, phase=Phase.PROMOTING, weight=100, reason="a person asked to promote"))
+    if wish.type == "skip" and ready and state.phase is not Phase.PROMOTING:
+        return forward(at, "a person asked to skip")
+    if wish.type == "resume":
+        resumed = changed(state, phase=Phase.PROGRESSING, reason="a person asked to resume")
+        return Decision(state=state) if state.hand is None else move(resumed)
+    why = "the release is under way" if wish.type == "retry" else "the canary has no ready endpoint"
+    return Decision(state=state, notes=(f"{wish.type} does not apply: {why}",))
+
+
+def _hand_edit(at: Look) -> Decision | None:
+    """Only a weight that differs from the router's own mark is a person's: lowered is a pause, raised is put back."""
+    state, shown, mark = at.state, at.seen.weight, at.seen.mark
+    if shown is None or mark is None:
+        return None
+    if shown < mark.weight:
+        reason = f"the weight was lowered by hand from {mark.weight} to {shown}: paused until resume"
+        news = () if state.hand == shown else (reason,)
+        return Decision(state=replace(state, phase=Phase.PAUSED, hand=shown, reason=reason), notes=news)
+    if shown > mark.weight:
+        return move(state, notes=(f"the weight was raised by hand to {shown}: put back to {state.weight}",))
+    if state.hand is not None:
+        return move(changed(state, phase=Phase.PROGRESSING, reason=f"the weight is {shown} again by hand: going on"))
+    return None
+
+
+def _promoting(at: Look) -> Decision | None:
+    """All traffic on the canary first, then the roles change."""
+    if at.state.phase is not Phase.PROMOTING:
+        return None
+    if at.seen.weight != at.state.weight:
+        return move(at.state)
+    return Decision(state=at.state, actions=(Promote(digest=at.state.canary),))
+
+
+def _paused(at: Look) -> Decision | None:
+    """Nothing moves, in neither direction; a router that lost the weight gets it back."""
+    if at.state.hand is not None:
+        return Decision(state=at.state)
+    if not at.spec.paused:
+        return None
+    paused = replace(at.state, phase=Phase.PAUSED, reason=f"paused at weight {at.state.weight}")
+    lost = at.seen.weight not in {at.state.weight, None} and at.seen.canary.ready
+    return move(paused) if lost else Decision(state=paused)
+
+
+def _canary_ready(at: Look) -> Decision | None:
+    """No weight without a canary that can answer."""
+    arm, wanted = at.seen.canary, at.state.canary
+    if arm.digest == wanted and arm.ready:
+        return None
+    if at.seen.weight == 0 and (arm.digest != wanted or not arm.running):
+        return wait(at, "starting the canary", Deploy(role="canary", digest=wanted))
+    return wait(at, "waiting for the canary to be ready")
+
+
+def _routed(at: Look) -> Decision | None:
+    """The router shows the step's weight before the step counts."""
+    state, shown = at.state, at.seen.weight
+    if shown is None:
+        return wait(at, "the router does not tell its weights")
+    if shown != state.weight:
+        return reassert(at, f"setting weight {state.weight}, for the router shows {shown}")
+    if state.weight == 0:
+        return forward(at, "the canary is ready")
+    if not state.verified:
+        seen = replace(state, verified=True, at_step=state.total, reason=f"weight {shown} is in the router")
+        return Decision(state=seen)
+    return None
+
+
+def _evidence(at: Look) -> Decision | None:
+    """Old measurements or none are no pass."""
+    reading, limit = at.seen.reading, at.spec.analysis.freshness
+    if reading is None:
+        return wait(at, "no measurements")
+    if at.now - reading.at > limit:
+        return wait(at, f"measurements are {at.now - reading.at:.0f} s old, more than {limit:g} s")
+    return None
+
+
+RULES: tuple[Callable[[Look], Decision | None], ...] = (
+    _promoted,
+    _stable_known,
+    _stable_missing,
+    _rolling_back,
+    _offer,
+    _at_rest,
+    _plain_failure,
+    _person,
+    _hand_edit,
+    _promoting,
+    _paused,
+    _canary_ready,
+    _routed,
+    _evidence,
+)
+
+
+def _judged(at: Look) -> Decision:
+    """The rule of the release: back where all its evidence breaks a limit, not before it has enough requests."""
+    analysis = at.spec.analysis
+    at = replace(at, state=replace(at.state, in_step=at.state.in_step + at.elapsed))
+    requests = at.state.total.canary.requests
+    enough = _at_least("requests", requests, analysis.min_requests)
+    checks = (enough, *judge(analysis, at.state.total, weight=at.state.weight))
+    if enough.verdict == "hold":
+        return wait(at, f"{requests} of {analysis.min_requests} canary requests", checks=undecided(checks))
+    broken = [check for check in checks if check.verdict == "fail"]
+    if broken:
+        return back(at, "; ".join(map(_told, broken)), checks)
+    return _step(at, checks)
+
+
+def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
+    """Forward when the step has its requests, they too keep the limits, and its time is over."""
+    state, step = at.state, at.spec.step_at(at.state.weight)
+    own = since_step(state.total, state.at_step)
+    requests = _at_least("step requests", own.canary.requests, step.min_requests or at.spec.analysis.min_requests)
+    duration = _at_least("step duration", state.in_step, step.duration or 0.0)
+    checks = (*checks, requests, duration)
+    if requests.verdict == "hold":
+        counted = f"{requests.value} of {requests.limit} canary requests at weight {state.weight}"
+        return wait(at, counted, checks=checks)
+    broken = [check for check in judge(at.spec.analysis, own, weight=state.weight) if check.verdict == "fail"]
+    if broken:
+        named = tuple(replace(check, name=f"step {check.name}") for check in broken)
+        return wait(at, f"not forward: {'; '.join(map(_told, named))}", checks=(*checks, *undecided(named)))
+    if not at.seen.stable.ready:
+        return wait(at, "cannot tell whether stable could take the traffic back", checks=checks)
+    if duration.verdict == "hold":
+        return rest(at, f"{state.in_step:.0f} of {step.duration:g} s at weight {state.weight}", checks=checks)
+    return forward(at, f"{requests.value} canary requests at weight {state.weight} keep the limits", checks)
+
+
+def _at_least(name: str, value: float, limit: float) -> Check:
+    return Check(name=name, value=value, limit=limit, verdict="pass" if value >= limit else "hold", note="at least")
+
+
+def _told(check: Check) -> str:
+    return f"{check.name} {check.value:.4g} is over {check.limit:.4g} ({check.note})"

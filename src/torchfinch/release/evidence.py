@@ -1,0 +1,64 @@
+"""Evidence of one machine: what Envoy counted for both versions. It sees every answer, and every missing one."""
+
+import re
+import time
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.router import EnvoyRouter
+from torchfinch.release.state import Counters, Reading
+
+_SAMPLE = re.compile(r"^envoy_cluster_(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+class EnvoyEvidence:
+    """Counts of both versions from the statistics of the router's Envoy."""
+
+    def __init__(self, router: EnvoyRouter) -> None:
+        self._router = router
+
+    def read(self) -> Reading:
+        """Cumulative counters since Envoy's start."""
+        process = self._router.envoy.process
+        if process is None:
+            raise TorchfinchError("Envoy is not running, so there are no measurements")
+        samples = _samples(self._router.envoy.statistics())
+        table = self._router.table()
+        return Reading(
+            at=time.time(),
+            source=f"{process.pid}-{process.create_time()}",
+            stable=_counters(samples, table.slot("stable")),
+            canary=_counters(samples, table.slot("canary")),
+        )
+
+
+def _counters(samples: dict[tuple[str, str, str], float], slot: str) -> Counters:
+    """One slot's counts.
+
+    Envoy counts an answer that was cut off amid its body, or timed out there, by the status it began with. Such an
+    answer is a protocol error beyond those that became 502, or a timeout beyond those that became 504.
+    """
+
+    def count(name: str, label: str = "") -> int:
+        return int(samples.get((name, slot, label), 0))
+
+    cut = max(count("upstream_cx_protocol_error") - count("upstream_rq", "502"), 0)
+    cut += max(count("upstream_rq_timeout") - count("upstream_rq", "504"), 0)
+    return Counters(
+        requests=count("upstream_rq_completed"),
+        errors=count("upstream_rq_xx", "5") + cut,
+        client_errors=count("upstream_rq_xx", "4"),
+        latency_sum=samples.get(("upstream_rq_time_sum", slot, ""), 0.0) / 1000,
+        latency_count=count("upstream_rq_time_count"),
+    )
+
+
+def _samples(text: str) -> dict[tuple[str, str, str], float]:
+    """Values by name, slot, and status or class of status (empty for neither); buckets are left out."""
+    found = {}
+    for name, text_labels, value in _SAMPLE.findall(text):
+        labels = dict(_LABEL.findall(text_labels))
+        status = labels.get("envoy_response_code") or labels.get("envoy_response_code_class") or ""
+        if "le" not in labels:
+            found[name, labels.get("envoy_cluster_name", ""), status] = float(value)
+    return found

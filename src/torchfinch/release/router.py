@@ -1,0 +1,209 @@
+"""The router of one machine: two slots behind one Envoy, whose roles change at a promotion."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.files import write_whole
+from torchfinch.release.adapters import View
+from torchfinch.release.archives import Archives
+from torchfinch.release.envoy import Envoy
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import Arm, Mark, Role
+
+Slot = Literal["a", "b"]
+_MARK = TypeAdapter(Mark)
+_DRAIN_SECONDS = 120.0
+_SEEN_SECONDS = 10.0
+
+
+class Servers(Protocol):
+    """Starts what serves in a slot. On one machine these are TorchServes; tests use small HTTP servers."""
+
+    def start(self, spec: Spec, slot: str, archive: Path) -> str:
+        """Serve `archive` in `slot`, wait until it can answer, return its address as host:port.
+
+        Raises `TorchfinchError` where it cannot be served.
+        """
+
+    def stop(self, slot: str) -> None:
+        """End what runs in `slot`, if anything does."""
+
+    def running(self, slot: str) -> bool:
+        """Whether the server's process is there."""
+
+    def ready(self, spec: Spec, slot: str) -> int | None:
+        """1 if it can answer, 0 if not, None where it does not tell."""
+
+    def label(self, archive: Path) -> str:
+        """The version in `archive` in a person's words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """What is meant to run in a slot. Without an address its start has not been finished."""
+
+    digest: str = ""
+    label: str = ""
+    address: str = ""
+    failed: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Both slots, and which of them is stable."""
+
+    stable: Slot = "a"
+    a: Place = Place()
+    b: Place = Place()
+
+    def slot(self, role: Role) -> Slot:
+        """The slot that has this role."""
+        return self.stable if role == "stable" else "b" if self.stable == "a" else "a"
+
+    def place(self, slot: Slot) -> Place:
+        """What is in this slot."""
+        return self.a if slot == "a" else self.b
+
+
+class EnvoyRouter:
+    """Two slots behind one Envoy. Which slot is stable is kept in `slots.json`, and a promotion changes just that."""
+
+    def __init__(self, folder: Path, servers: Servers) -> None:
+        self.envoy = Envoy(folder)
+        self._servers = servers
+        self._file = folder / "slots.json"
+        self._archives = Archives(folder / "archives")
+
+    def prepare(self, spec: Spec) -> None:
+        """Have a stable version and Envoy run; what runs already stays as it is."""
+        if not self.table().place(self.table().stable).digest:
+            if spec.stable is None:
+                raise TorchfinchError("there is no stable version yet and spec.stable names none", "name an archive")
+            self._place("a", Place(digest=self._archives.digest(spec.stable.archive)))
+            self.deploy(spec, "stable", self.table().a.digest, fresh=False)
+        self._ensure_envoy(spec)
+
+    def observe(self, spec: Spec) -> View:
+        """Read weights, mark and both versions; an Envoy that has ended is started again."""
+        self._ensure_envoy(spec)
+        table = self.table()
+        canary, trouble = table.slot("canary"), []
+        weights, text = self.envoy.weights()
+        mark = _read_mark(text)
+        if not sum(weights.values()):
+            trouble.append("both weights were 0, so nothing was served: put back")
+            self._set(mark.weight if mark else 0, text)
+            weights, text = self.envoy.weights()
+        try:
+            offered = self._archives.digest(spec.canary.archive) if spec.canary else ""
+        except TorchfinchError as error:
+            offered = None
+            trouble.append(str(error))
+        return View(
+            weight=round(100 * weights[canary] / sum(weights.values())),
+            mark=mark,
+            stable=self._arm(spec, table, "stable"),
+            canary=self._arm(spec, table, "canary"),
+            offered=offered,
+            trouble=tuple(trouble),
+        )
+
+    def set_weight(self, mark: Mark) -> None:
+        """Both weights and the mark in one request."""
+        self._set(mark.weight, _MARK.dump_json(mark).decode())
+
+    def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
+        """Serve `digest` in the role's slot.
+
+        The slot's old server is stopped before anything says that the new digest is there, so that a kill between
+        the two never lets an old version pass for the new one.
+        """
+        slot = self.table().slot(role)
+        if not fresh and self.table().place(slot).digest == digest and self._arm(spec, self.table(), role).ready:
+            return
+        source = spec.stable if role == "stable" else spec.canary
+        archive = self._archives.fetch(digest, source=source.archive if source else None)
+        self._drain(slot)
+        self._servers.stop(slot)
+        place = Place(digest=digest, label=self._servers.label(archive))
+        self._place(slot, place)
+        try:
+            address = self._servers.start(spec, slot, archive)
+        except TorchfinchError as error:
+            self._place(slot, replace(place, failed=str(error)))
+            raise
+        self.envoy.set_endpoint(slot, address)
+        self._await_seen(slot, address)
+        self._place(slot, replace(place, address=address))
+        self._archives.keep({self.table().a.digest, self.table().b.digest})
+
+    def promote(self, digest: str) -> None:
+        """Let the slots change roles; what serves goes on serving, and Envoy's weights are right as they are."""
+        table = self.table()
+        if table.place(table.stable).digest == digest:
+            return
+        canary = table.slot("canary")
+        if table.place(canary).digest != digest:
+            raise TorchfinchError(f"cannot promote {digest[:12]}: it is in neither slot")
+        self._save(replace(table, stable=canary))
+
+    def stop(self) -> None:
+        """End Envoy and both servers."""
+        self.envoy.stop()
+        for slot in ("a", "b"):
+            self._servers.stop(slot)
+
+    def _arm(self, spec: Spec, table: Table, role: Role) -> Arm:
+        slot = table.slot(role)
+        place = table.place(slot)
+        running = bool(place.address) and self._servers.running(slot)
+        ready = self._servers.ready(spec, slot) if running else 0
+        return Arm(digest=place.digest, label=place.label, running=running, ready=ready, failed=place.failed)
+
+    def _ensure_envoy(self, spec: Spec) -> None:
+        table = self.table()
+        self.envoy.start(spec.route, {table.slot("stable"): 100, table.slot("canary"): 0})
+
+    def _set(self, weight: int, mark: str) -> None:
+        table = self.table()
+        self.envoy.set_weights({table.slot("canary"): weight, table.slot("stable"): 100 - weight}, mark)
+
+    def _drain(self, slot: Slot) -> None:
+        """Wait for the slot's last answers, so that ending its server fails no request."""
+        end = time.monotonic() + _DRAIN_SECONDS
+        while self.envoy.process and time.monotonic() < end:
+            if not self.envoy.active(slot):
+                return
+            time.sleep(0.1)
+
+    def _await_seen(self, slot: Slot, address: str) -> None:
+        end = time.monotonic() + _SEEN_SECONDS
+        while self.envoy.process and not self.envoy.knows(slot, address):
+            if time.monotonic() > end:
+                raise TorchfinchError(f"Envoy did not take up {address} within {_SEEN_SECONDS:.0f} s")
+            time.sleep(0.05)
+
+    def table(self) -> Table:
+        """What is in the slots, and which is stable."""
+        if not self._file.exists():
+            return Table()
+        return TypeAdapter(Table).validate_json(self._file.read_bytes())
+
+    def _save(self, table: Table) -> None:
+        write_whole(self._file, TypeAdapter(Table).dump_json(table, indent=2))
+
+    def _place(self, slot: Slot, place: Place) -> None:
+        table = self.table()
+        self._save(replace(table, a=place) if slot == "a" else replace(table, b=place))
+
+
+def _read_mark(text: str) -> Mark | None:
+    try:
+        return _MARK.validate_json(text) if text else None
+    except ValidationError:
+        return None

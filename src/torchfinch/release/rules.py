@@ -1,0 +1,115 @@
+"""The rule's arithmetic: growing counters that may restart, and comparing two versions. Pure."""
+
+from dataclasses import replace
+
+from torchfinch.release.spec import Analysis
+from torchfinch.release.state import Check, Counters, Pair, Reading, Verdict
+
+BLOCK = 10
+
+
+def accumulate(total: Pair, last: Reading | None, reading: Reading) -> Pair:
+    """`total` and what came since `last`; a first reading only marks where counting starts."""
+    if last is None:
+        return total
+    same = last.source == reading.source
+    return Pair(
+        stable=grow(total.stable, _since(last.stable if same else Counters(), reading.stable)),
+        canary=grow(total.canary, _since(last.canary if same else Counters(), reading.canary)),
+    )
+
+
+def _since(before: Counters, now: Counters) -> Counters:
+    """What was counted between two readings; a counter that fell has started again, so all of `now` is new."""
+    restarted = now.requests < before.requests or now.errors < before.errors or now.latency_count < before.latency_count
+    return now if restarted else subtract(now, before)
+
+
+def subtract(now: Counters, before: Counters) -> Counters:
+    """Counts of `now` without those of `before`."""
+    return Counters(
+        requests=now.requests - before.requests,
+        errors=now.errors - before.errors,
+        client_errors=now.client_errors - before.client_errors,
+        latency_sum=max(now.latency_sum - before.latency_sum, 0.0),
+        latency_count=now.latency_count - before.latency_count,
+        error_blocks=now.error_blocks - before.error_blocks,
+    )
+
+
+def grow(total: Counters, new: Counters) -> Counters:
+    """`total` with `new` added.
+
+    Blocks of ten are cut from the requests in order of arrival. Inside one reading the order is unknown, so its errors
+    are spread over as many of its blocks as they can reach: exact where a reading brings no more than fills one block,
+    and never too few.
+    """
+    filled = total.requests % BLOCK
+    touched = -(-(filled + new.requests) // BLOCK)
+    fresh = touched - (1 if total.block_failed and filled else 0)
+    hit = max(min(new.errors, fresh), 0)
+    open_now = (filled + new.requests) % BLOCK
+    stays = touched <= 1 and total.block_failed and filled > 0
+    return Counters(
+        requests=total.requests + new.requests,
+        errors=total.errors + new.errors,
+        client_errors=total.client_errors + new.client_errors,
+        latency_sum=total.latency_sum + new.latency_sum,
+        latency_count=total.latency_count + new.latency_count,
+        error_blocks=total.error_blocks + hit,
+        block_failed=open_now > 0 and (stays or (hit > 0 and hit == fresh)),
+    )
+
+
+def since_step(total: Pair, at_step: Pair) -> Pair:
+    """The step's own part of the release's counts."""
+    return Pair(stable=subtract(total.stable, at_step.stable), canary=subtract(total.canary, at_step.canary))
+
+
+def judge(analysis: Analysis, pair: Pair, *, weight: int) -> tuple[Check, ...]:
+    """Compare the canary with the limits and with stable.
+
+    The comparisons with stable are skipped where it has no requests, and at weight 100, where it has no traffic. They
+    are taken literally elsewhere: with no error on stable, the canary's first error is more than twice as many.
+    """
+    stable, canary = pair.stable, pair.canary
+    paired = weight < 100 and stable.requests > 0
+    counts = f"{canary.errors} of {canary.requests}; stable {stable.errors} of {stable.requests}"
+    refused = f"{canary.client_errors} of {canary.requests}; stable {stable.client_errors} of {stable.requests}"
+    mean, stable_mean = canary.mean_latency, stable.mean_latency
+    means = f"{_ms(mean)}; stable {_ms(stable_mean)}"
+    stable_rate = max(stable.error_rate, analysis.stable_error_floor)
+    return (
+        _check("error rate", canary.error_rate, analysis.max_error_rate, note=counts),
+        _check("error rate against stable", canary.error_rate, _times(analysis.max_error_ratio, stable_rate),
+               evaluable=paired, note=counts),
+        _check("mean latency", mean, analysis.max_mean_latency, note=means),
+        _check("mean latency against stable", mean, _times(analysis.max_latency_ratio, stable_mean or None),
+               evaluable=paired, note=means),
+        _check("client errors against stable", canary.client_error_rate,
+               _plus(analysis.max_client_error_excess, stable.client_error_rate), evaluable=paired, note=refused),
+    )  # fmt: skip
+
+
+def undecided(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """The same comparisons without a verdict yet."""
+    return tuple(replace(check, verdict="hold") if check.verdict != "skip" else check for check in checks)
+
+
+def _check(name: str, value: float | None, limit: float | None, *, evaluable: bool = True, note: str) -> Check:
+    verdict: Verdict = "skip"
+    if evaluable and value is not None and limit is not None:
+        verdict = "fail" if value > limit else "pass"
+    return Check(name=name, value=value, limit=limit, verdict=verdict, note=note)
+
+
+def _times(factor: float | None, value: float | None) -> float | None:
+    return None if factor is None or value is None else factor * value
+
+
+def _plus(margin: float | None, value: float) -> float | None:
+    return None if margin is None else margin + value
+
+
+def _ms(seconds: float | None) -> str:
+    return "none timed" if seconds is None else f"{1000 * seconds:.1f} ms"

@@ -1,0 +1,155 @@
+"""A world in memory that answers as a router, an evidence source and a store do: to try policies without servers."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.adapters import Request, View
+from torchfinch.release.controller import Controller
+from torchfinch.release.rules import grow
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import Arm, Counters, Mark, Reading, Role, State
+
+_STATE = TypeAdapter(State)
+_FIRST = Arm(digest="one", label="1.0", running=True, ready=1)
+_NONE = Arm()
+_NOTHING = Request()
+
+
+@dataclass
+class World:
+    """Both versions, their traffic and a clock; everything may be changed by hand between two ticks."""
+
+    offered: str | None = "two"
+    weight: int = 0
+    mark: Mark | None = None
+    stable: Arm = _FIRST
+    canary: Arm = _NONE
+    counted: dict[str, Counters] = field(default_factory=dict)
+    now: float = 1000.0
+    written: str = ""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    asked: Request = _NOTHING
+    broken: set[str] = field(default_factory=set)
+    """Names of calls that fail, such as "observe", "set_weight" or "read"."""
+    unable: set[str] = field(default_factory=set)
+    """Digests that do not start."""
+    touched: Callable[[str], None] | None = None
+    """Called before and after each change, as "before save"; it may end the controller there by raising."""
+
+    def controller(self, spec: Spec | Callable[[], Spec]) -> Controller:
+        """A controller of this world that knows nothing yet."""
+        read = spec if callable(spec) else lambda: spec
+        return Controller(read_spec=read, router=self, evidence=self, store=self, clock=lambda: self.now)
+
+    def serve(
+        self,
+        requests: int,
+        *,
+        error_rate: dict[str, float] | None = None,
+        latency: dict[str, float] | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """Answer requests, split by the weight: exactly and with rounded errors, or by chance with `random`."""
+        rates, times = error_rate or {}, latency or {}
+        canary = sum(random.random() * 100 < self.weight for _ in range(requests)) if random else None
+        canary = round(requests * self.weight / 100) if canary is None else canary
+        for digest, count in ((self.stable.digest, requests - canary), (self.canary.digest, canary)):
+            rate = rates.get(digest, 0.0)
+            failed = sum(random.random() < rate for _ in range(count)) if random else round(count * rate)
+            new = Counters(
+                requests=count, errors=failed, latency_sum=count * times.get(digest, 0.01), latency_count=count
+            )
+            self.counted[digest] = grow(self.counted.get(digest, Counters()), new)
+
+    # The router.
+
+    def observe(self, spec: Spec) -> View:  # noqa: ARG002  the protocol's
+        """What is set and what serves."""
+        self._may("observe")
+        return View(weight=self.weight, mark=self.mark, stable=self.stable, canary=self.canary, offered=self.offered)
+
+    def set_weight(self, mark: Mark) -> None:
+        """Weight and mark at once."""
+        with self._change("set_weight"):
+            self.weight, self.mark = mark.weight, mark
+
+    def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:  # noqa: ARG002  the protocol's
+        """Start what can be started."""
+        with self._change("deploy"):
+            able = digest not in self.unable
+            arm = Arm(
+                digest=digest, label=digest, running=able, ready=int(able), failed="" if able else "will not start"
+            )
+            self.stable, self.canary = (arm, self.canary) if role == "stable" else (self.stable, arm)
+            self.counted.pop(digest, None)
+
+    def promote(self, digest: str) -> None:
+        """The roles change, and with them which share of the same traffic is the canary's."""
+        if self.stable.digest == digest:
+            return
+        if self.canary.digest != digest:
+            raise TorchfinchError(f"{digest} is not there")
+        with self._change("promote"):
+            self.stable, self.canary, self.weight = self.canary, self.stable, 100 - self.weight
+
+    # The evidence.
+
+    def read(self) -> Reading:
+        """What was counted so far."""
+        self._may("read")
+        return Reading(
+            at=self.now,
+            source="world",
+            stable=self.counted.get(self.stable.digest, Counters()),
+            canary=self.counted.get(self.canary.digest, Counters()),
+        )
+
+    # The store.
+
+    def load(self) -> State:
+        """The state as it was written."""
+        return _STATE.validate_json(self.written) if self.written else State()
+
+    def save(self, state: State) -> None:
+        """Write the state."""
+        with self._change("save"):
+            self.written = _STATE.dump_json(state).decode()
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Write a history line, as text would keep it."""
+        with self._change("append"):
+            self.history.append(json.loads(json.dumps(record)))
+
+    def request(self) -> Request:
+        """What a person asked."""
+        return self.asked
+
+    def restart_router(self) -> None:
+        """Lose weights, mark and counters, as a router's own restart does."""
+        self.weight, self.mark = 0, None
+        self.counted.clear()
+
+    def lose(self, role: Role) -> None:
+        """End the server of this role."""
+        arm = replace(self.stable if role == "stable" else self.canary, running=False, ready=0)
+        self.stable, self.canary = (arm, self.canary) if role == "stable" else (self.stable, arm)
+
+    def _may(self, call: str) -> None:
+        if call in self.broken:
+            raise TorchfinchError(f"{call} is broken")
+
+    @contextmanager
+    def _change(self, call: str) -> Iterator[None]:
+        self._may(call)
+        if self.touched:
+            self.touched(f"before {call}")
+        yield
+        if self.touched:
+            self.touched(f"after {call}")

@@ -1,0 +1,203 @@
+"""The values of a release: what is seen, what is remembered, what is decided. Nothing here does anything."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Role = Literal["stable", "canary"]
+Verdict = Literal["pass", "fail", "hold", "skip"]
+"""`hold`: not enough to tell yet. `skip`: cannot be evaluated here, so neither for nor against."""
+
+
+class Phase(StrEnum):
+    """Where a release stands. The last three are ends, from which only a person or a new canary leads on."""
+
+    PROGRESSING = "Progressing"
+    PAUSED = "Paused"
+    PROMOTING = "Promoting"
+    ROLLING_BACK = "RollingBack"
+    IDLE = "Idle"
+    PROMOTED = "Promoted"
+    ROLLED_BACK = "RolledBack"
+
+
+UNDERWAY = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counters:
+    """What one version answered, as counts that only grow.
+
+    `errors` are 5xx, resets and timeouts; `client_errors` are 4xx; latency is in seconds over `latency_count` answers.
+    `error_blocks` counts blocks of ten requests with at least one error (see `rules.grow`); `block_failed` says
+    whether the block not yet full is one of them.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    client_errors: int = 0
+    latency_sum: float = 0.0
+    latency_count: int = 0
+    error_blocks: int = 0
+    block_failed: bool = False
+
+    @property
+    def error_rate(self) -> float:
+        """Errors per request; 0 without requests."""
+        return self.errors / self.requests if self.requests else 0.0
+
+    @property
+    def client_error_rate(self) -> float:
+        """4xx answers per request; 0 without requests."""
+        return self.client_errors / self.requests if self.requests else 0.0
+
+    @property
+    def mean_latency(self) -> float | None:
+        """Seconds; None where no answer was timed."""
+        return self.latency_sum / self.latency_count if self.latency_count else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The same counts of both versions."""
+
+    stable: Counters = Counters()
+    canary: Counters = Counters()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Counters as their source shows them, which may start again from zero; `source` changes when they did."""
+
+    at: float
+    source: str
+    stable: Counters
+    canary: Counters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One version's servers as they are now."""
+
+    digest: str = ""
+    """What is meant to run there; empty where nothing ever was."""
+    label: str = ""
+    """The version in a person's words."""
+    running: bool = False
+    ready: int | None = 0
+    """Endpoints that can answer; None where it cannot be told."""
+    failed: str = ""
+    """Why this digest could not be started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """The controller's own record beside the weights, set in the same request as they are.
+
+    A successor after a kill knows its own work by it, and only a weight that differs from it is a person's edit.
+    """
+
+    revision: int
+    phase: Phase
+    canary: str
+    weight: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """Everything measured for one decision."""
+
+    offered: str | None = None
+    """Digest of the canary that the manifest names; empty for none, None where it cannot be read."""
+    weight: int | None = None
+    """The canary's percentage in the router; None where it cannot be read."""
+    mark: Mark | None = None
+    """None where the router has lost it, as after its restart."""
+    stable: Arm = Arm()
+    canary: Arm = Arm()
+    reading: Reading | None = None
+    trouble: tuple[str, ...] = ()
+    """What could not be seen, for people."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """All that survives the controller."""
+
+    phase: Phase = Phase.IDLE
+    reason: str = "no release yet"
+    stable: str = ""
+    canary: str = ""
+    """Digest of the release under way, or of the last one."""
+    weight: int = 0
+    """The weight that this release has reached; the router never shows more."""
+    hand: int | None = None
+    """The weight to which a person lowered the canary in the router."""
+    revision: int = 0
+    """Grows with every change of phase or weight."""
+    verified: bool = False
+    """Whether the router has been seen with `weight`; a step's evidence counts from there."""
+    done: tuple[str, ...] = ()
+    """Ids of actions carried out."""
+    at: float = 0.0
+    """Time of the last look, in seconds since 1970."""
+    started: float = 0.0
+    ended: float | None = None
+    in_step: float = 0.0
+    """Seconds watched since the step was verified."""
+    stuck: float = 0.0
+    """Seconds watched since something last moved forward, but for pauses and the step's own duration."""
+    last: Reading | None = None
+    total: Pair = Pair()
+    """Since the release started."""
+    at_step: Pair = Pair()
+    """`total` when the step was verified."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One comparison of the rule, with its numbers."""
+
+    name: str
+    value: float | None
+    limit: float | None
+    verdict: Verdict
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetWeight:
+    """Send `mark.weight` percent to the canary, and leave the mark with it."""
+
+    mark: Mark
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deploy:
+    """Have this digest run in this role; a server that already does stays, unless it must be `fresh`."""
+
+    role: Role
+    digest: str
+    fresh: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote:
+    """Make this digest the stable one."""
+
+    digest: str
+
+
+Act = SetWeight | Deploy | Promote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The state to keep, the actions to take (each may be repeated without harm), and why."""
+
+    state: State
+    actions: tuple[Act, ...] = ()
+    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    """What a person should know beside `state.reason`: edits seen, wishes that did not apply."""

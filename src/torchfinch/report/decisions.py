@@ -1,0 +1,150 @@
+"""One turn of a release's controller, in words."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torchfinch.report.words import clock, milliseconds, number, percent, seconds
+
+Record = Mapping[str, Any]
+TONES = {"Promoted": "good", "Promoting": "good", "RolledBack": "bad", "RollingBack": "bad", "Paused": "warn"}
+SIGNS = {"pass": "✓", "fail": "✗", "hold": "…", "skip": "–"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison; `verdict` is pass, fail, hold (not enough to tell yet) or skip (cannot be told here)."""
+
+    name: str
+    value: str
+    limit: str
+    verdict: str
+    sign: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one arm has answered since the release began."""
+
+    role: str
+    requests: str
+    errors: str
+    mean: str
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A history line, `at` seconds after the release began.
+
+    `number` is set where weight or phase changed, as marked in the chart; `weight_before` is the turn's before.
+    """
+
+    record: Record
+    at: float
+    number: int | None
+    weight_before: int
+
+    @property
+    def weight(self) -> int:
+        """Percent of the traffic on the new version: a promoted one has it all, though no longer as a canary."""
+        return 100 if self.phase == "Promoted" else int(self.record["weight"])
+
+    @property
+    def phase(self) -> str:
+        """As the controller names it."""
+        return str(self.record["phase"])
+
+    @property
+    def tone(self) -> str:
+        """The colour of the phase."""
+        return TONES.get(self.phase, "accent")
+
+    @property
+    def time(self) -> str:
+        """Time of day, UTC."""
+        return clock(self.record["time"])
+
+    @property
+    def elapsed(self) -> str:
+        """Since the release began."""
+        return seconds(self.at)
+
+    @property
+    def step(self) -> str:
+        """How far the release has come."""
+        return f"{self.record['step']} of {self.record['steps']}"
+
+    @property
+    def reason(self) -> str:
+        """Why, in the controller's words."""
+        return str(self.record["reason"])
+
+    @property
+    def notes(self) -> list[str]:
+        """What else a person should know."""
+        return [*self.record["notes"], *self.record["trouble"]]
+
+    @property
+    def checks(self) -> list[Check]:
+        """Every comparison of the rule."""
+        return [_check(check) for check in self.record["checks"]]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """Of both arms."""
+        return [_sample(role, self.record[role]) for role in ("stable", "canary")]
+
+    @property
+    def actions(self) -> list[str]:
+        """What was done about it."""
+        return [_action(action) for action in self.record["actions"]]
+
+    def error_rate(self, role: str) -> float | None:
+        """Errors per request of one arm so far; None without requests."""
+        arm = self.record[role]
+        return arm["errors"] / arm["requests"] if arm["requests"] else None
+
+    def mean_latency(self, role: str) -> float | None:
+        """Milliseconds per answer of one arm so far; None without answers."""
+        return _mean(self.record[role])
+
+
+def _mean(arm: Mapping[str, Any]) -> float | None:
+    return 1000 * arm["latency_sum"] / arm["latency_count"] if arm["latency_count"] else None
+
+
+def _sample(role: str, arm: Mapping[str, Any]) -> Sample:
+    mean = _mean(arm)
+    latency = "–" if mean is None else milliseconds(mean)
+    return Sample(role=role, requests=f"{arm['requests']:,}", errors=f"{arm['errors']:,}", mean=latency)
+
+
+def _check(check: Mapping[str, Any]) -> Check:
+    text, least = _unit(check["name"]), check["note"] == "at least"
+    return Check(
+        name=check["name"],
+        value="–" if check["value"] is None else text(check["value"]),
+        limit="no limit" if check["limit"] is None else f"{'≥' if least else '≤'} {text(check['limit'])}",
+        verdict=check["verdict"],
+        sign=SIGNS.get(check["verdict"], ""),
+        note="" if least else check["note"],
+    )
+
+
+def _unit(name: str) -> Callable[[float], str]:
+    """How a check's numbers are written; the history has latencies in seconds."""
+    if "latency" in name:
+        return lambda value: milliseconds(1000 * value)
+    if "duration" in name:
+        return lambda value: f"{value:.0f} s"
+    return percent if "error" in name else number
+
+
+def _action(action: Mapping[str, Any]) -> str:
+    kind = str(action["type"])
+    if kind == "SetWeight":
+        return f"set weight {action['mark']['weight']}"
+    if kind == "Deploy":
+        return f"deploy {action['digest'][:12]} as {action['role']}"
+    return f"promote {action['digest'][:12]}" if kind == "Promote" else kind

@@ -1,0 +1,49 @@
+"""How numbers and times are written in the report."""
+
+from datetime import UTC, datetime
+
+
+def number(value: float) -> str:
+    """As few digits as say it: `0`, `0.25`, `1200`."""
+    return f"{value:.4g}" if abs(value) < 10000 else f"{value:,.0f}"
+
+
+def percent(value: float) -> str:
+    """A share between 0 and 1 as a percentage."""
+    return f"{100 * value:.4g} %"
+
+
+def score(value: float) -> str:
+    """A metric between 0 and 1 with the digits that a test set of some hundred images bears."""
+    return f"{100 * value:.1f} %"
+
+
+def milliseconds(value: float) -> str:
+    """Milliseconds with three digits."""
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+def seconds(value: float) -> str:
+    """A duration that began at 0: `42 s`, `3:05`, `1:02:00`."""
+    whole = round(value)
+    minutes, rest = divmod(abs(whole), 60)
+    sign = "-" if whole < 0 else ""
+    if minutes < 60:
+        return f"{sign}{minutes}:{rest:02}"
+    return f"{sign}{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def clock(at: float) -> str:
+    """A time of day in UTC from seconds since 1970."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
+def day(at: float) -> str:
+    """A date and time in UTC from seconds since 1970."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

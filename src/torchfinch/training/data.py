@@ -1,0 +1,106 @@
+"""Images to learn from, as indexable tensors: cross-validation and tuning take their parts by index."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+"""Changes uint8 or float pixels 0..255 of shape (N, C, H, W) at random; all chance comes from the generator."""
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images with their classes; `images[index]` is a part of them."""
+
+    pixels: Tensor
+    """uint8, shape (N, C, H, W), at the size that the network takes."""
+    targets: Tensor
+    """int64, shape (N,): the number of each image's class."""
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
+            raise ValueError(f"pixels are {_kind(self.pixels)}; give uint8 of shape (N, C, H, W)")
+        if self.targets.dtype != torch.int64 or self.targets.shape != self.pixels.shape[:1]:
+            raise ValueError(f"targets are {_kind(self.targets)}; give int64 of shape ({len(self.pixels)},)")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: Tensor | slice) -> "Images":
+        return Images(self.pixels[index], self.targets[index])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """All that a recipe learns from and is judged by; a recipe with nothing to fit gives labels and golden files."""
+
+    labels: tuple[str, ...]
+    """Names of the classes, each once; a class's number is its position."""
+    train: Images | None = None
+    """What the weights are fitted to."""
+    validation: Images | None = None
+    """What the best epoch, and later hyperparameters, are chosen by."""
+    test: Images | None = None
+    """What the result is stated for; looked at once."""
+    augment: Augment | None = None
+    """Applied to each training batch."""
+    golden: Mapping[str, bytes] = field(default_factory=dict)
+    """File name to bytes of images for golden requests; empty: one test image of each of the first classes."""
+
+    def __post_init__(self) -> None:
+        doubles = [label for label, count in Counter(self.labels).items() if count > 1]
+        if doubles or not self.labels:
+            raise ValueError(f"labels must be unique, and these are not: {doubles}; unique_labels() numbers them")
+        for images in (self.train, self.validation, self.test):
+            if images is not None and not 0 <= int(images.targets.min()) <= int(images.targets.max()) < len(
+                self.labels
+            ):
+                raise ValueError(f"targets reach {int(images.targets.max())}, but there are {len(self.labels)} labels")
+
+    def digest(self) -> str | None:
+        """The SHA-256 of the labels and of every image with its class; `None` where nothing is fitted."""
+        if self.train is None:
+            return None
+        digest = hashlib.sha256("\n".join(self.labels).encode())
+        for images in (self.train, self.validation, self.test):
+            if images is not None:
+                digest.update(_kind(images.pixels).encode())
+                digest.update(images.pixels.contiguous().numpy().tobytes())
+                digest.update(images.targets.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def split(images: Images, *, validation: float, test: float, seed: int) -> tuple[Images, Images, Images]:
+    """Share images out into training, validation and test, with the same share of every class in each.
+
+    `validation` and `test` are shares of all images; the rest is for training.
+    """
+    everything = torch.arange(len(images)).numpy()
+    kept, tested = train_test_split(everything, test_size=test, stratify=images.targets, random_state=seed)
+    trained, validated = train_test_split(
+        kept, test_size=validation / (1 - test), stratify=images.targets[torch.from_numpy(kept)], random_state=seed
+    )
+    train_part, validation_part, test_part = (images[torch.from_numpy(part)] for part in (trained, validated, tested))
+    return train_part, validation_part, test_part
+
+
+def unique_labels(names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, where a name that came before is followed by its class number: `crane`, `crane (517)`.
+
+    Answers map label to probability, so two classes of one name would lose one of them.
+    """
+    seen: set[str] = set()
+    labels = []
+    for number, name in enumerate(names):
+        labels.append(f"{name} ({number})" if name in seen else name)
+        seen.add(labels[-1])
+    return tuple(labels)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -1,0 +1,125 @@
+"""Find a recipe by name or path, import it, and read its settings from text."""
+
+import difflib
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import ValidationError
+from torch import nn
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.handler import Preprocessing
+from torchfinch.project import carried
+from torchfinch.training.data import Data
+from torchfinch.training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An imported recipe file."""
+
+    name: str
+    """The file's name without `.py`."""
+    path: Path
+    """The file."""
+    config: type[Settings]
+    """Its `Config`: the fields that it can be told, with their defaults."""
+    build: Callable[[Any], tuple[Data, nn.Module, Preprocessing]]
+    """Its `build(config)`: the images, the network with its first weights, and what is done to an image."""
+
+    def configure(self, values: Mapping[str, str]) -> Settings:
+        """The recipe's settings with some of them given as text.
+
+        Raises:
+            TorchfinchError: a field is unknown or a value is wrong.
+        """
+        fields = self.config.model_fields
+        for name in values:
+            if name not in fields:
+                close = difflib.get_close_matches(name, fields, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(fields)}"
+                raise TorchfinchError(f"the recipe {self.name} has no setting {name!r}", hint)
+        try:
+            return self.config.model_validate_strings(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][0]) if first["loc"] else "config"
+            default = fields[name].default if name in fields else "the default"
+            message = f"{name}={values.get(name, '')}: {first['msg'][0].lower()}{first['msg'][1:]}"
+            raise TorchfinchError(message, f"the default is --set {name}={default}") from error
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in `training/` of the current folder and of torchfinch itself."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.py") if path.stem.isidentifier()})
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Import a recipe: a name is looked for in `training/` here, then in torchfinch's own; else it is a path.
+
+    The file may import its neighbours relatively (`from .networks.digits import DigitsNet`).
+
+    Raises:
+        TorchfinchError: there is no such recipe, it cannot be imported, or it is none.
+    """
+    path = _find(name_or_path)
+    module = _import(path)
+    config, build = getattr(module, "Config", None), getattr(module, "build", None)
+    if not (isinstance(config, type) and issubclass(config, Settings) and callable(build)):
+        raise TorchfinchError(
+            f"{path} is no recipe: it needs a class Config(Settings) and a function build(config)",
+            "training/digits.py is an example",
+        )
+    return Recipe(name=path.stem, path=path, config=config, build=build)
+
+
+def _folders() -> tuple[Path, ...]:
+    return Path("training"), carried() / "training"
+
+
+def _find(name_or_path: str) -> Path:
+    if name_or_path.endswith(".py") or "/" in name_or_path:
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise TorchfinchError(f"there is no recipe file {path}", f"recipes by name: {', '.join(recipe_names())}")
+        return path.resolve()
+    for folder in _folders():
+        path = folder / f"{name_or_path}.py"
+        if path.is_file():
+            return path.resolve()
+    raise TorchfinchError(f"there is no recipe {name_or_path!r}", f"there are {', '.join(recipe_names())}")
+
+
+def _import(path: Path) -> ModuleType:
+    # A package of its own for every folder: relative imports work, and two folders' files never mix.
+    package = "torchfinch_recipes_" + hashlib.sha256(str(path.parent).encode()).hexdigest()[:12]
+    if package not in sys.modules:
+        sys.modules[package] = ModuleType(package)
+        sys.modules[package].__path__ = [str(path.parent)]
+    name = f"{package}.{path.stem.replace('.', '_')}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise TorchfinchError(f"the recipe {path} cannot be imported: {_place(error, path)}") from error
+    return module
+
+
+def _place(error: Exception, path: Path) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.msg} (line {error.lineno})"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    place = f" (line {lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {error}{place}"

@@ -1,0 +1,25 @@
+"""What a recipe can be told; a recipe's own `Config` adds its fields to one of these."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """The settings of any recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int = Field(0, ge=0, description="fixes the first weights, the order of images and their augmentation")
+
+
+class FitSettings(Settings):
+    """The settings of a recipe that is fitted to data."""
+
+    epochs: int = Field(20, ge=1, description="passes over the training images")
+    batch_size: int = Field(64, ge=1, description="images in one step, at most")
+    learning_rate: float = Field(3e-3, gt=0, description="highest one, reached after the warm-up")
+    warm_up: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(1e-2, ge=0, description="decoupled, on weights with more than one dimension")
+    keep: Literal["best", "final"] = Field("best", description="weights of the lowest validation loss, or the last")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where to fit: cpu, cuda or cuda:N")
