@@ -76,7 +76,7 @@ class ImageHandler:
         return {
             "model": self.archive.name,
             "version": self.archive.version,
-            "preprocessing": self.archive.preprocessing.to_dict(),
+            "preprocessing": self.archive.settings.get("preprocessing"),
             "engine": f"torch {torch.__version__} on {self.archive.device}",
             "metrics": lineage.get("metrics"),
             "git_revision": lineage.get("git_revision"),
@@ -211,11 +211,17 @@ class ImageHandler:
         if isinstance(request, HandlerError):
             return failure(request)
         if request.kind == "describe":
-            return Answer(200, dumps(self.describe()))
+            return self._describe()
         results = [item.result for item in items]
         if isinstance(results[0], Answer):
             return results[0]
         return join(request, results, model=self.archive.name, version=self.archive.version)
+
+    def _describe(self) -> Answer:
+        try:
+            return Answer(200, dumps(self.describe()))
+        except Exception as error:  # noqa: BLE001 - a user's describe may raise anything
+            return failure(_unexpected("describe", error))
 
     def _send(self, context: Any, index: int, answer: Answer) -> None:
         context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, index)
