@@ -75,7 +75,8 @@ def _take_over(state: State, seen: Seen) -> tuple[State, tuple[str, ...]]:
     state = changed(state, phase=mark.phase, canary=mark.canary, weight=mark.weight, reason=mark.reason)
     ended = None if mark.phase in UNDERWAY else state.at
     note = f"took over at weight {mark.weight}, which was set before the state was written: {mark.reason}"
-    return replace(state, revision=mark.revision, ended=ended), (note,)
+    done = state.done if mark.action in {"", *state.done} else (*state.done, mark.action)
+    return replace(state, revision=mark.revision, ended=ended, done=done), (note,)
 
 
 def changed(state: State, *, phase: Phase, reason: str, weight: int | None = None, canary: str | None = None) -> State:
@@ -94,14 +95,19 @@ def changed(state: State, *, phase: Phase, reason: str, weight: int | None = Non
     )
 
 
-def move(state: State, *acts: Act, checks: tuple[Check, ...] = (), notes: tuple[str, ...] = ()) -> Decision:
-    """Bring the router to `state.weight`, then do the rest."""
-    return Decision(state=state, actions=(_set(state), *acts), checks=checks, notes=notes)
+def move(state: State, *, checks: tuple[Check, ...] = (), notes: tuple[str, ...] = ()) -> Decision:
+    """Bring the router to `state.weight`."""
+    return Decision(state=state, actions=(_set(state),), checks=checks, notes=notes)
 
 
 def _set(state: State) -> SetWeight:
     mark = Mark(
-        revision=state.revision, phase=state.phase, canary=state.canary, weight=state.weight, reason=state.reason
+        revision=state.revision,
+        phase=state.phase,
+        canary=state.canary,
+        weight=state.weight,
+        reason=state.reason,
+        action=state.done[-1] if state.done else "",
     )
     return SetWeight(mark=mark)
 
@@ -139,10 +145,14 @@ def reassert(at: Look, reason: str) -> Decision:
     return wait(at, reason, _set(at.state))
 
 
-def start(at: Look, canary: str, reason: str, *acts: Act) -> Decision:
-    """Begin a release of `canary` at weight 0, with no evidence yet."""
+def start(at: Look, canary: str, reason: str, *first: Act) -> Decision:
+    """Begin a release of `canary` at weight 0, with no evidence yet.
+
+    What must be done for it comes `first`: once the mark is set, a successor takes it for done.
+    """
     state = changed(at.state, phase=Phase.PROGRESSING, weight=0, canary=canary, reason=reason)
-    return move(replace(state, total=Pair(), at_step=Pair(), last=None, started=at.now, ended=None), *acts)
+    state = replace(state, total=Pair(), at_step=Pair(), last=None, started=at.now, ended=None)
+    return Decision(state=state, actions=(*first, _set(state)))
 
 
 def end(at: Look, phase: Phase, *, stable: str, reason: str) -> Decision:

@@ -37,9 +37,9 @@ def _promoted(at: Look) -> Decision | None:
 def _stable_known(at: Look) -> Decision | None:
     """Remember what serves as stable; at the first start that is what runs there."""
     arm = at.seen.stable
-    if not arm.digest:
+    if not arm.digest and not at.state.stable:
         return rest(at, "waiting for a first stable version")
-    if arm.digest == at.state.stable:
+    if arm.digest in {"", at.state.stable}:
         return None
     what = f"{arm.label or arm.digest[:12]} is stable"
     return Decision(state=replace(at.state, stable=arm.digest, reason=what), notes=(what,))
@@ -65,6 +65,8 @@ def _rolling_back(at: Look) -> Decision | None:
     """Until the router shows 0, and nothing else before that."""
     if at.state.phase is not Phase.ROLLING_BACK:
         return None
+    if at.wish:
+        return replace(move(at.granted(at.wish).state), notes=(f"{at.wish.type} does not apply: rolling back",))
     if at.seen.weight == 0:
         return end(at, Phase.ROLLED_BACK, stable=at.state.stable, reason=at.state.reason)
     return move(at.state)
@@ -103,7 +105,7 @@ def _at_rest(at: Look) -> Decision | None:
 def _plain_failure(at: Look) -> Decision | None:
     """Comes before every minimum, and even while paused."""
     arm, answered = at.seen.canary, at.state.total.canary
-    if at.shown > 0 and arm.ready == 0:
+    if at.shown > 0 and at.state.weight > 0 and arm.ready == 0:
         return back(at, f"the canary has no ready endpoint at weight {at.shown}")
     if answered.requests >= _FIRST and answered.errors >= answered.requests:
         return back(at, f"all of the canary's first {answered.requests} requests failed")
@@ -135,15 +137,15 @@ def _person(at: Look) -> Decision | None:
 def _hand_edit(at: Look) -> Decision | None:
     """Only a weight that differs from the router's own mark is a person's: lowered is a pause, raised is put back."""
     state, shown, mark = at.state, at.seen.weight, at.seen.mark
-    if shown is None or mark is None:
+    if shown is None:
         return None
-    if shown < mark.weight:
+    if shown > (mark.weight if mark else state.weight):
+        return move(state, notes=(f"the weight was raised by hand to {shown}: put back to {state.weight}",))
+    if mark and shown < mark.weight:  # without a mark the router lost its weights, which is nobody's wish
         reason = f"the weight was lowered by hand from {mark.weight} to {shown}: paused until resume"
         news = () if state.hand == shown else (reason,)
         return Decision(state=replace(state, phase=Phase.PAUSED, hand=shown, reason=reason), notes=news)
-    if shown > mark.weight:
-        return move(state, notes=(f"the weight was raised by hand to {shown}: put back to {state.weight}",))
-    if state.hand is not None:
+    if mark and state.hand is not None:
         return move(changed(state, phase=Phase.PROGRESSING, reason=f"the weight is {shown} again by hand: going on"))
     return None
 
@@ -171,6 +173,8 @@ def _paused(at: Look) -> Decision | None:
 def _canary_ready(at: Look) -> Decision | None:
     """No weight without a canary that can answer."""
     arm, wanted = at.seen.canary, at.state.canary
+    if at.seen.weight is None:
+        return wait(at, "the router does not tell its weights")
     if arm.digest == wanted and arm.ready:
         return None
     if at.seen.weight == 0 and (arm.digest != wanted or not arm.running):
@@ -181,8 +185,6 @@ def _canary_ready(at: Look) -> Decision | None:
 def _routed(at: Look) -> Decision | None:
     """The router shows the step's weight before the step counts."""
     state, shown = at.state, at.seen.weight
-    if shown is None:
-        return wait(at, "the router does not tell its weights")
     if shown != state.weight:
         return reassert(at, f"setting weight {state.weight}, for the router shows {shown}")
     if state.weight == 0:

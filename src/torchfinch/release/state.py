@@ -102,6 +102,8 @@ class Mark:
     canary: str
     weight: int
     reason: str
+    action: str = ""
+    """Id of the last action carried out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,7 +72,10 @@ class Chart:
     @property
     def words(self) -> str:
         """What is to be seen, for those who do not see it."""
-        ends = [f"{one.name} from {self.y.text(one.points[0][1])} to {self.y.text(one.points[-1][1])}" for one in self.series]
+        ends = [
+            f"{one.name} from {self.y.text(one.points[0][1])} to {self.y.text(one.points[-1][1])}"
+            for one in self.series
+        ]
         return f"{self.title} ({self.unit}) by {self.x_name}: {', '.join(ends)}"
 
     def path(self, one: Series) -> str:
@@ -90,7 +93,7 @@ class Chart:
 
     def dots(self, one: Series) -> list[tuple[float, float, str]]:
         """Left, bottom and description of each value, where they are few enough to be told apart."""
-        if one.dashed or len(one.points) > MOST_DOTS:
+        if one.dashed or one.step or len(one.points) > MOST_DOTS:
             return []
         return [
             (self.x.place(at), self.y.place(value), f"{one.name} {self.y.text(value)}, {self.x_name} {self.x.text(at)}")

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torchfinch.report.words import clock, milliseconds, number, percent, seconds
+from torchfinch.report.words import clock, milliseconds, minutes, number, percent
 
 Record = Mapping[str, Any]
 TONES = {"Promoted": "good", "Promoting": "good", "RolledBack": "bad", "RollingBack": "bad", "Paused": "warn"}
-SIGNS = {"pass": "✓", "fail": "✗", "hold": "…", "skip": "–"}
+SIGNS = {"pass": "✓", "fail": "✗", "hold": "…", "skip": "-"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,7 @@ class Sample:
     """What one arm has answered since the release began."""
 
     role: str
-    requests: str
-    errors: str
-    mean: str
+    words: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,11 @@ class Turn:
         return str(self.record["phase"])
 
     @property
+    def change(self) -> str:
+        """What this turn changed: the weight, else the phase."""
+        return f"{self.weight_before} → {self.weight} %" if self.weight != self.weight_before else self.phase
+
+    @property
     def tone(self) -> str:
         """The colour of the phase."""
         return TONES.get(self.phase, "accent")
@@ -68,7 +71,7 @@ class Turn:
     @property
     def elapsed(self) -> str:
         """Since the release began."""
-        return seconds(self.at)
+        return minutes(self.at)
 
     @property
     def step(self) -> str:
@@ -83,7 +86,7 @@ class Turn:
     @property
     def notes(self) -> list[str]:
         """What else a person should know."""
-        return [*self.record["notes"], *self.record["trouble"]]
+        return [note for note in (*self.record["notes"], *self.record["trouble"]) if note != self.reason]
 
     @property
     def checks(self) -> list[Check]:
@@ -115,16 +118,16 @@ def _mean(arm: Mapping[str, Any]) -> float | None:
 
 
 def _sample(role: str, arm: Mapping[str, Any]) -> Sample:
-    mean = _mean(arm)
-    latency = "–" if mean is None else milliseconds(mean)
-    return Sample(role=role, requests=f"{arm['requests']:,}", errors=f"{arm['errors']:,}", mean=latency)
+    mean, asked = _mean(arm), f"{arm['errors']:,} of {arm['requests']:,} failed"
+    timed = asked if mean is None else f"{asked}, {milliseconds(mean)}"
+    return Sample(role=role, words=timed if arm["requests"] else "no requests")
 
 
 def _check(check: Mapping[str, Any]) -> Check:
     text, least = _unit(check["name"]), check["note"] == "at least"
     return Check(
         name=check["name"],
-        value="–" if check["value"] is None else text(check["value"]),
+        value="none" if check["value"] is None else text(check["value"]),
         limit="no limit" if check["limit"] is None else f"{'≥' if least else '≤'} {text(check['limit'])}",
         verdict=check["verdict"],
         sign=SIGNS.get(check["verdict"], ""),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchfinch.loadtest import Numbers, Summary, phrase, read_summary
 from torchfinch.report.charts import Chart, Series, clock_axis, draw
-from torchfinch.report.words import milliseconds, number, percent, seconds
+from torchfinch.report.words import milliseconds, minutes, percent
 
 PERCENTILES = ("p50", "p95", "p99")
 
@@ -31,6 +31,16 @@ class Load:
     rows: tuple[tuple[str, ...], ...]
     limits: tuple[tuple[str, str, str, bool], ...]
     charts: tuple[Chart, ...]
+
+    @property
+    def headline(self) -> str:
+        """The latency that 95 % of the answers kept."""
+        return milliseconds(self.summary.total.p95)
+
+    @property
+    def error_rate(self) -> str:
+        """Of all requests."""
+        return percent(self.summary.total.error_rate)
 
 
 def read_load(folder: Path) -> Load:
@@ -57,14 +67,12 @@ def read_load(folder: Path) -> Load:
 
 def _bars(groups: Mapping[str, Numbers]) -> tuple[tuple[str, tuple[Bar, ...]], ...]:
     longest = max((numbers.p99 for numbers in groups.values()), default=0.0) or 1.0
-    return tuple(
-        (name, tuple(Bar(key, milliseconds(value), round(100 * value / longest, 1)) for key, value in _latencies(numbers)))
-        for name, numbers in groups.items()
-    )  # fmt: skip
+    return tuple((name, tuple(_bar(numbers, key, longest) for key in PERCENTILES)) for name, numbers in groups.items())
 
 
-def _latencies(numbers: Numbers) -> list[tuple[str, float]]:
-    return [(key, float(getattr(numbers, key))) for key in PERCENTILES]
+def _bar(numbers: Numbers, key: str, longest: float) -> Bar:
+    value = float(getattr(numbers, key))
+    return Bar(key, milliseconds(value), round(100 * value / longest, 1))
 
 
 def _row(name: str, numbers: Numbers) -> tuple[str, ...]:
@@ -83,11 +91,13 @@ def _over_time(path: Path) -> tuple[Chart, ...]:
         return ()
     begin = float(rows[0]["Timestamp"])
     times = [float(row["Timestamp"]) - begin for row in rows]
-    x = clock_axis(times, text=seconds)
+    x = clock_axis(times, text=minutes)
+    rate = Series("requests", _rate(times, rows), tone="accent", area=True)
+    latencies = [_percentile(name, times, rows, tone=tone) for name, tone in (("p50", "quiet"), ("p95", "accent"))]
     charts = (
-        draw("Throughput", [Series("requests", _rate(times, rows), tone="accent", area=True)], unit="requests per second", x=x, x_name="time"),
-        draw("Latency", [_percentile("p50", times, rows, "quiet"), _percentile("p95", times, rows, "accent")], unit="of the last 10 s, in milliseconds", x=x, x_name="time"),
-    )  # fmt: skip
+        draw("Throughput", [rate], unit="requests per second", x=x, x_name="time"),
+        draw("Latency", latencies, unit="of the last 10 s, in milliseconds", x=x, x_name="time"),
+    )
     return tuple(chart for chart in charts if chart)
 
 
@@ -97,10 +107,9 @@ def _rate(times: Sequence[float], rows: Sequence[Mapping[str, str]]) -> list[tup
     return [(now, (after - before) / (now - then)) for then, now, before, after in pairs if now > then]
 
 
-def _percentile(name: str, times: Sequence[float], rows: Sequence[Mapping[str, str]], tone: str) -> Series:
+def _percentile(name: str, times: Sequence[float], rows: Sequence[Mapping[str, str]], *, tone: str) -> Series:
     column = f"{name[1:]}%"
-    known = [(at, float(row[column])) for at, row in zip(times, rows, strict=True) if row[column] not in ("N/A", "0", "")]
+    known = [
+        (at, float(row[column])) for at, row in zip(times, rows, strict=True) if row[column] not in ("N/A", "0", "")
+    ]
     return Series(name, known, tone=tone)
-
-
-__all__ = ["Bar", "Load", "number", "read_load"]

@@ -25,12 +25,13 @@ class Picture:
     height: int
 
 
-def read_picture(path: Path, *, caption: str | None = None) -> Picture:
-    """Read an image and bring it to a size that suits a page; the caption is the file's name unless given.
+def read_picture(source: tuple[Path, str | None]) -> Picture:
+    """Read an image and bring it to a size that suits a page; the caption is the file's name where it is None.
 
     Raises:
         TorchfinchError: it is not there, or no image.
     """
+    path, caption = source
     try:
         with Image.open(path) as image:
             shown = _to_size(image.convert("RGBA" if "A" in image.getbands() else "RGB"))

@@ -8,7 +8,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.store import read_history
 from torchfinch.report.charts import Axis, Chart, Event, Series, clock_axis, draw
 from torchfinch.report.decisions import TONES, Record, Sample, Turn
-from torchfinch.report.words import day, percent, seconds
+from torchfinch.report.words import day, minutes, number, percent
 
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolled back"}
 FAR = 3.0
@@ -56,7 +56,9 @@ def read_releases(folder: Path) -> Folder:
     try:
         releases = tuple(_release(records) for records in _by_release(read_history(path)))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TorchfinchError(f"{path} is no history of a release ({error!r})", "torchfinch canary run --help") from error
+        raise TorchfinchError(
+            f"{path} is no history of a release ({error!r})", "torchfinch canary run --help"
+        ) from error
     return Folder(name=folder.resolve().name, releases=releases)
 
 
@@ -97,7 +99,7 @@ def _release(records: Sequence[Record]) -> Release:
         tone=TONES.get(last.phase, "warn"),
         reason=last.reason,
         began=day(active[0].record["time"]),
-        lasted=seconds(last.at),
+        lasted=minutes(last.at),
         samples=tuple(fullest.samples),
         charts=_charts(active, names),
         turns=tuple(turns),
@@ -129,7 +131,7 @@ def _label(turns: Sequence[Turn], role: str, wanted: Callable[[str], bool]) -> s
 
 
 def _charts(turns: Sequence[Turn], names: dict[str, str]) -> tuple[Chart, ...]:
-    x = clock_axis([turn.at for turn in turns], text=seconds)
+    x = clock_axis([turn.at for turn in turns], text=minutes)
     charts = (
         _traffic(turns, names["canary"], x),
         _compared("Error rate", turns, names, x, measure=Turn.error_rate, limit=_limit(turns, "error rate")),
@@ -161,14 +163,14 @@ def _compared(
         for role, name in names.items()
     ]
     highest = max((value for one in series for _, value in one.points), default=0.0)
-    unit = "of all answers so far, in milliseconds" if latency else "of all requests so far"
+    unit = "all answers so far, ms" if latency else "all requests so far"
     if limit is not None:
         limit = 1000 * limit if latency else limit
         words = f"{limit:,.0f} ms" if latency else percent(limit)
         unit = f"{unit}; limit {words}"
         if highest and limit <= FAR * highest:
             series.append(Series("limit", [(x.low, limit), (x.high, limit)], tone="bad", dashed=True))
-    return draw(title, series, unit=unit, x=x, x_name="time", **({} if latency else {"y_text": percent}))
+    return draw(title, series, unit=unit, x=x, x_name="time", y_text=number if latency else percent)
 
 
 def _limit(turns: Sequence[Turn], name: str) -> float | None:

@@ -18,11 +18,12 @@ from torchfinch.report.training import Run, read_run
 from torchfinch.report.words import day
 
 Part = TypeVar("Part")
+Source = TypeVar("Source")
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Folders and images to report on, in the order to be shown; an image has its caption or None beside it."""
+    """Folders and images to report on, in the order to be shown; beside an image, its caption or None."""
 
     runs: Sequence[Path] = ()
     loadtests: Sequence[Path] = ()
@@ -54,11 +55,10 @@ def write_report(sources: Sources, output: Path, *, title: str = "Model report",
 def read_sources(sources: Sources) -> Report:
     """Read every part."""
     report = Report()
-    _read(report.runs, [lambda folder=folder: read_run(folder) for folder in sources.runs], report.faults)
-    _read(report.loads, [lambda folder=folder: read_load(folder) for folder in sources.loadtests], report.faults)
-    _read(report.folders, [lambda folder=folder: read_releases(folder) for folder in sources.releases], report.faults)
-    pictures = [lambda path=path, words=words: read_picture(path, caption=words) for path, words in sources.images]
-    _read(report.pictures, pictures, report.faults)
+    _read(report.runs, read_run, sources.runs, report.faults)
+    _read(report.loads, read_load, sources.loadtests, report.faults)
+    _read(report.folders, read_releases, sources.releases, report.faults)
+    _read(report.pictures, read_picture, sources.images, report.faults)
     return report
 
 
@@ -75,9 +75,9 @@ def render(report: Report, *, title: str, now: datetime) -> str:
     return template.render(report=report, title=title, made=day(now.timestamp()), environment=describe_environment())
 
 
-def _read(parts: list[Part], readers: Sequence[Callable[[], Part]], faults: list[str]) -> None:
-    for reader in readers:
+def _read(parts: list[Part], read: Callable[[Source], Part], sources: Sequence[Source], faults: list[str]) -> None:
+    for source in sources:
         try:
-            parts.append(reader())
+            parts.append(read(source))
         except TorchfinchError as error:
             faults.append(str(error))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.report.charts import Chart, Series, axis, draw
-from torchfinch.report.words import number, plural, score
+from torchfinch.report.words import number, percent, plural, score
 
 MOST_CLASSES = 20
 """A larger confusion matrix cannot be read; the classes and the pairs that go worst can."""
@@ -53,8 +53,8 @@ class Run:
 
     @property
     def headline(self) -> str:
-        """The accuracy in a few letters, or a dash."""
-        return score(self.accuracy) if self.accuracy is not None else "–"
+        """The accuracy in a few letters; empty where nobody measured it."""
+        return score(self.accuracy) if self.accuracy is not None else ""
 
 
 def read_run(folder: Path) -> Run:
@@ -107,11 +107,17 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
             for (name, key), tone in zip(names.items(), ("quiet", "accent"), strict=True)
         ]
 
-    charts = (
-        draw("Loss", lines("loss"), unit="cross-entropy", x=epochs, x_name="epoch"),
-        draw("Accuracy", lines("accuracy"), unit="share of images", x=epochs, x_name="epoch", y_from_zero=False, y_text=score),
-    )  # fmt: skip
-    return tuple(chart for chart in charts if chart)
+    loss = draw("Loss", lines("loss"), unit="cross-entropy", x=epochs, x_name="epoch")
+    accuracy = draw(
+        "Accuracy",
+        lines("accuracy"),
+        unit="share of images",
+        x=epochs,
+        x_name="epoch",
+        y_from_zero=False,
+        y_text=percent,
+    )
+    return tuple(chart for chart in (loss, accuracy) if chart)
 
 
 def _matrix(counts: Sequence[Sequence[int]]) -> tuple[tuple[Cell, ...], ...]:
@@ -155,12 +161,12 @@ def _identity(described: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings as rows: `config.epochs` beside its value; what is empty is left out."""
+    """Nested mappings as rows: `config epochs` beside its value; what is empty is left out."""
     rows: list[tuple[str, str]] = []
     for key, item in value.items():
-        name = f"{prefix}{key}".replace("_", " ")
+        name = f"{prefix} {key}".strip().replace("_", " ")
         if isinstance(item, Mapping):
-            rows += _flat(item, f"{name}.")
+            rows += _flat(item, name)
         elif item not in (None, "", []):
             rows.append((name, _text(item)))
     return rows

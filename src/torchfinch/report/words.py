@@ -10,7 +10,7 @@ def number(value: float) -> str:
 
 def percent(value: float) -> str:
     """A share between 0 and 1 as a percentage."""
-    return f"{100 * value:.4g} %"
+    return f"{100 * value:.3g} %"
 
 
 def score(value: float) -> str:
@@ -23,14 +23,12 @@ def milliseconds(value: float) -> str:
     return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
-def seconds(value: float) -> str:
-    """A duration that began at 0: `42 s`, `3:05`, `1:02:00`."""
+def minutes(value: float) -> str:
+    """Seconds as minutes and seconds, after an hour with hours: `0:42`, `3:05`, `1:02:00`."""
     whole = round(value)
-    minutes, rest = divmod(abs(whole), 60)
-    sign = "-" if whole < 0 else ""
-    if minutes < 60:
-        return f"{sign}{minutes}:{rest:02}"
-    return f"{sign}{minutes // 60}:{minutes % 60:02}:{rest:02}"
+    sign, (all_minutes, rest) = "-" if whole < 0 else "", divmod(abs(whole), 60)
+    hours, left = divmod(all_minutes, 60)
+    return f"{sign}{hours}:{left:02}:{rest:02}" if hours else f"{sign}{left}:{rest:02}"
 
 
 def clock(at: float) -> str:

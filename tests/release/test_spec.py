@@ -1,0 +1,92 @@
+import re
+
+import pytest
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.spec import Spec, parse_duration, parse_manifest
+
+MANIFEST = """
+apiVersion: torchfinch.dev/v1alpha1
+kind: CanaryRelease
+metadata: {name: digits}
+spec:
+  model: digits
+  stable: {archive: model_store/digits.mar}
+  canary: {archive: model_store/digits-2.0.mar}
+  route: {kind: Envoy, port: 8090}
+  steps: [{weight: 5}, {weight: 25, duration: 2m, minRequests: 40}]
+  analysis: {interval: 1s, maxMeanLatency: 1.5s}
+  action: {type: promote, id: once}
+"""
+
+
+def test_a_manifest_is_read_with_the_requirements_rule_as_default() -> None:
+    manifest = parse_manifest(MANIFEST)
+    analysis = manifest.spec.analysis
+    assert manifest.metadata.name == "digits"
+    assert (analysis.min_requests, analysis.max_error_rate, analysis.max_error_ratio) == (100, 0.05, 2)
+    assert (analysis.max_mean_latency, analysis.max_latency_ratio, analysis.stable_error_floor) == (1.5, 2, 0)
+    assert manifest.spec.steps[1].duration == 120
+
+
+def test_a_last_step_of_100_is_added() -> None:
+    assert [step.weight for step in parse_manifest(MANIFEST).spec.steps] == [5, 25, 100]
+
+
+def test_a_spec_survives_json() -> None:
+    spec = parse_manifest(MANIFEST).spec
+    assert Spec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("interval: 1s", "intervall: 1s", r"spec\.analysis\.intervall is no known field \(allowed here: interval, min"),
+        ("interval: 1s", "min_requests: 1", r"spec\.analysis\.min_requests is no known field"),
+        ("interval: 1s", "interval: 1", r"spec\.analysis\.interval: 1 is no duration; write a number with a unit"),
+        ("interval: 1s", "maxErrorRate: -1", r"spec\.analysis\.maxErrorRate: .*greater than 0, got -1"),
+        ("{weight: 5}", "{weight: 25}", r"spec\.steps: weights must rise from step to step, got \[25, 25\]"),
+        ("{weight: 5}", "{wait: 5}", r"spec\.steps\[0\]\.weight is missing"),
+        ("{weight: 5}", "{weight: 5, at: 1}", r"spec\.steps\[0\]\.at is no known field \(allowed here: weight, dur"),
+        ("[{weight: 5}, {weight: 25, duration: 2m, minRequests: 40}]", "[]", r"spec\.steps: "),
+        ("port: 8090", "port: 80900", r"spec\.route\.port: .*65535, got 80900"),
+        ("kind: Envoy", "kind: HTTPRoute", r"spec\.route\.kind: .*'Envoy', got 'HTTPRoute'"),
+        ("kind: CanaryRelease", "kind: Canary", r"kind: .*'CanaryRelease', got 'Canary'"),
+        ("name: digits", "name: ../digits", r"metadata\.name: "),
+        ("type: promote", "type: destroy", r"spec\.action\.type: "),
+        ("spec:", "spec: [", r"is not YAML"),
+    ],
+)
+def test_a_fault_is_told_in_one_line_with_its_place(old: str, new: str, message: str) -> None:
+    with pytest.raises(TorchfinchError) as caught:
+        parse_manifest(MANIFEST.replace(old, new), source="digits.yaml")
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("digits.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a word"])
+def test_a_document_that_is_no_mapping_is_refused(text: str) -> None:
+    with pytest.raises(TorchfinchError, match="the document must be a mapping"):
+        parse_manifest(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10s", 10), ("2m", 120), ("1h30m", 5400), ("500ms", 0.5), ("1.5s", 1.5)]
+)
+def test_durations_are_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("value", ["", "10", 10, True, "s", "10 s", "-1s", "1d", "1s x"])
+def test_other_things_are_no_duration(value: object) -> None:
+    with pytest.raises(ValueError, match="is no duration"):
+        parse_duration(value)
+
+
+def test_steps_are_found_by_weight_even_after_an_edit() -> None:
+    spec = parse_manifest(MANIFEST).spec
+    assert [spec.next_weight(weight) for weight in (0, 5, 10, 25, 100)] == [5, 25, 25, 100, None]
+    assert [spec.step_of(weight) for weight in (0, 5, 10, 25, 100)] == [0, 1, 1, 2, 3]
+    assert spec.step_at(25).min_requests == 40
+    assert spec.step_at(10).min_requests is None
