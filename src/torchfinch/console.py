@@ -6,8 +6,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+_PIPE_WIDTH = 160
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH  # a pipe has no width, and lines cut at 80 columns are hard to read by program
+    return console
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def progress() -> Progress:
@@ -26,7 +36,15 @@ def progress() -> Progress:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
     """A table whose cells are shown as text; the first column names the row."""
-    grid = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    grid = Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        show_header=any(columns),
+    )
     for row in rows:
         grid.add_row(*("" if cell is None else str(cell) for cell in row))
     return grid

@@ -24,7 +24,7 @@ _COMMANDS = {  # in the order of the way from a script to production
     "ready": "ready:ready",
     "models": "models:app",
     "predict": "predict:predict",
-    "explain": "explain:explain",
+    "explain": "predict:explain",
     "loadtest": "loadtest:loadtest",
     "canary": "canary:app",
     "report": "report:report",

@@ -1,0 +1,117 @@
+"""`torchfinch serve`: TorchServe in the foreground or detached, several side by side, stopped cleanly."""
+
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torchfinch.console import err, out, table
+from torchfinch.errors import TorchfinchError
+
+if TYPE_CHECKING:
+    from torchfinch.serving import Instance
+
+Name = Annotated[str, typer.Option(help="Which server; `default` listens where config.properties says.")]
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="An archive of the store, FILE or NAME=FILE; may be given again. All if not given."),
+    ] = None,
+    name: Name = "default",
+    store: Annotated[Path, typer.Option(help="The folder of archives.")] = Path("model_store"),
+    config: Annotated[Path | None, typer.Option(help="Properties file; ./config.properties if not given.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port for inference.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when every worker is READY.")] = False,
+    stop: Annotated[bool, typer.Option("--stop", help="Stop the server instead.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List the running servers instead.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Wait for the workers, seconds.")] = 180,
+) -> None:
+    """Run TorchServe until Ctrl-C; its log is shown, and it ends with everything it started."""
+    from torchfinch.serving import find_instance, list_instances, start_instance
+
+    if listing:
+        _show(list_instances(), as_json=as_json)
+        return
+    if stop:
+        running = find_instance(name)
+        if running is None:
+            raise TorchfinchError(f"no server called {name} runs here", "torchfinch serve --list")
+        running.stop()
+        err.print(f"stopped {name}")
+        return
+    models = _models(model, store)
+    with err.status(f"starting TorchServe with {', '.join(models)} ..."):
+        instance = start_instance(name, store=store, models=models, properties=config, port=port, timeout=timeout)
+    _show([instance], as_json=as_json)
+    err.print(f"ready; log: {_relative(instance.log)}")
+    if not detach:
+        _stay(instance)
+
+
+def find(name: str) -> "Instance":
+    """The running server called `name`.
+
+    Raises:
+        TorchfinchError: none runs.
+    """
+    from torchfinch.serving import find_instance
+
+    instance = find_instance(name)
+    if instance is None:
+        raise TorchfinchError(f"no server called {name} runs here", "torchfinch serve --detach starts one")
+    return instance
+
+
+def _models(chosen: list[str] | None, store: Path) -> dict[str, str]:
+    from torchfinch.archive import read_archive
+
+    if chosen:
+        pairs = [text.rpartition("=") for text in chosen]
+        return {name or read_archive(store / archive).name: archive for name, _, archive in pairs}
+    archives = sorted(store.glob("*.mar"))
+    if not archives:
+        raise TorchfinchError(f"there is no archive in {store}", "torchfinch train digits makes one")
+    models: dict[str, str] = {}
+    for archive in archives:
+        models.setdefault(read_archive(archive).name, archive.name)
+    return models
+
+
+def _show(instances: "list[Instance]", *, as_json: bool) -> None:
+    fields = [
+        {"name": i.name, "pid": i.pid, "inference": i.inference_url, "metrics": i.metrics_url, "socket": str(i.socket)}
+        for i in instances
+    ]
+    if as_json:
+        print(json.dumps(fields, indent=2))
+    else:
+        rows = [(f["name"], f["inference"], f["metrics"], f["pid"]) for f in fields]
+        out.print(table(("server", "inference", "metrics", "pid"), rows))
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _stay(instance: "Instance") -> None:
+    """Show the log until a signal or the server's own end; then stop it."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: over.set())
+    err.print("Ctrl-C stops it")
+    with instance.log.open(encoding="utf-8", errors="replace") as log:
+        log.seek(0, 2)
+        while not over.wait(0.5) and instance.alive:
+            for line in log:
+                err.print(line.rstrip(), markup=False, soft_wrap=True)
+    ended = not over.is_set()
+    instance.stop()
+    if ended:
+        raise TorchfinchError(f"TorchServe ended by itself; see {instance.log}", "torchfinch doctor")
+    err.print(f"stopped {instance.name}")

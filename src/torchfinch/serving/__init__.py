@@ -1,0 +1,18 @@
+"""TorchServe as a process: start, watch and stop it, speak to it, and know when it is really ready."""
+
+from torchfinch.serving.client import Client
+from torchfinch.serving.instance import DEFAULT, Instance, find_instance, list_instances, start_instance
+from torchfinch.serving.management import ManagementClient
+from torchfinch.serving.ready import Readiness, readiness
+
+__all__ = [
+    "DEFAULT",
+    "Client",
+    "Instance",
+    "ManagementClient",
+    "Readiness",
+    "find_instance",
+    "list_instances",
+    "readiness",
+    "start_instance",
+]

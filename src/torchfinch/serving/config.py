@@ -1,0 +1,82 @@
+"""TorchServe's `config.properties`: read one, and derive that of an instance with its own ports and folders."""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from torchfinch.errors import TorchfinchError
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """Keys and values as TorchServe reads them, without expanding variables.
+
+    Raises:
+        TorchfinchError: the file cannot be read, or a line is no `key=value`.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise TorchfinchError(f"{path} cannot be read: {error.strerror}", "torchfinch init NAME makes one") from error
+    properties = {}
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith(("#", "!")):
+            continue
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise TorchfinchError(f"{path}, line {number} is {text!r}", "write key=value, comments on their own lines")
+        properties[key.strip()] = value.strip()
+    return properties
+
+
+def derive(base: Mapping[str, str], overrides: Mapping[str, str]) -> str:
+    """The text of a properties file: `base` with `overrides`, variables expanded."""
+    merged = {key: _expand(value) for key, value in {**base, **overrides}.items()}
+    return "".join(f"{key}={value}\n" for key, value in merged.items())
+
+
+def port_of(address: str) -> int:
+    """The port of an address such as `http://127.0.0.1:8080`.
+
+    Raises:
+        TorchfinchError: the address has none.
+    """
+    port = urlsplit(address).port
+    if port is None:
+        raise TorchfinchError(f"the address {address} has no port", "write http://127.0.0.1:8080")
+    return port
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nothing uses, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def check_free(port: int) -> None:
+    """Refuse a port on loopback that something listens on.
+
+    Raises:
+        TorchfinchError: the port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise TorchfinchError(
+                f"port {port} is taken", "torchfinch serve --stop, or choose another with --port"
+            ) from error
+
+
+def _expand(value: str) -> str:
+    return re.sub(r"\$\$(\w+)\$\$", lambda match: os.environ.get(match[1], ""), value)

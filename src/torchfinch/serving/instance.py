@@ -1,0 +1,190 @@
+"""One TorchServe on this machine: a process with ports, logs and temporary files of its own."""
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.files import write_whole
+from torchfinch.project import project_file
+from torchfinch.serving import config, launch, logs, process
+from torchfinch.serving.gpus import count_gpus
+from torchfinch.serving.management import ManagementClient
+
+DEFAULT = "default"
+"""The instance that listens where `config.properties` says; others get free ports."""
+HOME = Path(".torchfinch")
+_LONGEST_FOLDER = 80  # a unix socket's path ends at 107 characters, and TorchServe adds names to this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """A TorchServe that was started; what it is is kept in its folder, so that any process can find it."""
+
+    name: str
+    folder: Path
+    pid: int
+    started: float
+    inference_url: str
+    metrics_url: str
+    socket: Path
+    store: Path
+
+    @property
+    def management(self) -> ManagementClient:
+        """Its management API."""
+        return ManagementClient(self.socket)
+
+    @property
+    def log(self) -> Path:
+        """The file it writes to."""
+        return self.folder / "logs" / "server.log"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return process.is_same(self.pid, self.started)
+
+    def stop(self, *, timeout: float = 30) -> None:
+        """End it and its workers; a request in flight after `timeout` seconds is lost."""
+        process.end(self.pid, self.started, timeout=timeout)
+        shutil.rmtree(self.socket.parent, ignore_errors=True)
+        (self.folder / "instance.json").unlink(missing_ok=True)
+
+
+def find_instance(name: str, *, home: Path = HOME) -> Instance | None:
+    """The running instance of this name, or `None`."""
+    try:
+        content: dict[str, Any] = json.loads((home / "servers" / name / "instance.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    paths = {key: Path(content[key]) for key in ("folder", "socket", "store")}
+    instance = Instance(**{**content, **paths})
+    return instance if instance.alive else None
+
+
+def list_instances(*, home: Path = HOME) -> list[Instance]:
+    """All running instances, by name."""
+    names = sorted(path.name for path in (home / "servers").glob("*"))
+    return [instance for instance in (find_instance(name, home=home) for name in names) if instance]
+
+
+def start_instance(
+    name: str,
+    *,
+    store: Path,
+    models: Mapping[str, str],
+    properties: Path | None = None,
+    home: Path = HOME,
+    port: int | None = None,
+    timeout: float = 180,
+) -> Instance:
+    """Start TorchServe with `models` (name to archive in `store`) and return when every worker is READY.
+
+    The instance called `DEFAULT` listens where the properties file says, every other one on free ports, or both on
+    `port` for inference if it is given. `timeout` in seconds.
+
+    Raises:
+        TorchfinchError: it runs already, a port is taken, or a model does not load; then the worker's first traceback
+            is in the message, and nothing is left running.
+    """
+    if find_instance(name, home=home):
+        raise TorchfinchError(f"the server {name} runs already", f"torchfinch serve --stop --name {name}")
+    for archive in models.values():
+        if not (store / archive).is_file():
+            raise TorchfinchError(f"there is no {store / archive}", "torchfinch train or torchfinch pack makes one")
+    folder = (home / "servers" / name).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    settings = _settings(name, properties or project_file("config.properties"), store=store, folder=folder, port=port)
+    write_whole(folder / "config.properties", settings.text)
+    child = launch.launch(folder, runtime=settings.socket.parent, store=store.resolve(), models=models)
+    instance = Instance(
+        name=name,
+        folder=folder,
+        pid=child.pid,
+        started=process.started_at(child.pid),
+        inference_url=settings.inference_url,
+        metrics_url=settings.metrics_url,
+        socket=settings.socket,
+        store=store.resolve(),
+    )
+    try:
+        write_whole(folder / "instance.json", json.dumps(asdict(instance), default=str))
+        _wait(instance, models, timeout)
+        _use_every_gpu(instance, models)
+    except BaseException:
+        instance.stop(timeout=5)
+        raise
+    return instance
+
+
+@dataclass(frozen=True)
+class _Settings:
+    text: str
+    inference_url: str
+    metrics_url: str
+    socket: Path
+
+
+def _settings(name: str, file: Path, *, store: Path, folder: Path, port: int | None) -> _Settings:
+    base = config.read_properties(file)
+    runtime = folder / "run"
+    if len(str(runtime)) > _LONGEST_FOLDER:
+        runtime = Path(tempfile.mkdtemp(prefix="torchfinch-"))
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    overrides = {
+        "model_store": str(store.resolve()),
+        "allowed_urls": f"file://{store.resolve()}/.*",
+        "management_address": f"unix:{runtime / 'management.sock'}",
+        "use_native_io": "true",
+    }
+    if name != DEFAULT or port:
+        inference, metrics, grpc, grpc_management = config.free_ports(4)
+        overrides |= {
+            "inference_address": f"http://127.0.0.1:{port or inference}",
+            "metrics_address": f"http://127.0.0.1:{metrics}",
+            "grpc_inference_port": str(grpc),
+            "grpc_management_port": str(grpc_management),
+        }
+    merged = {**base, **overrides}
+    merged.pop("load_models", None)
+    addresses = [merged.get("inference_address", "http://127.0.0.1:8080"), merged.get("metrics_address", "")]
+    for address in filter(None, addresses):
+        config.check_free(config.port_of(address))
+    return _Settings(config.derive({}, merged), addresses[0], f"{addresses[1]}/metrics", runtime / "management.sock")
+
+
+def _wait(instance: Instance, models: Mapping[str, str], timeout: float) -> None:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if not instance.alive:
+            raise TorchfinchError(f"TorchServe ended at once: {logs.tail(instance.folder)}", "torchfinch doctor")
+        if _all_ready(instance, models):
+            return
+        failure = logs.first_traceback(instance.log)
+        if failure:
+            raise TorchfinchError(f"a model does not load:\n{failure}", "torchfinch verify ARCHIVE runs it alone")
+        time.sleep(0.2)
+    raise TorchfinchError(f"not ready after {timeout:g} s: {logs.tail(instance.folder)}", f"see {instance.log}")
+
+
+def _all_ready(instance: Instance, models: Mapping[str, str]) -> bool:
+    try:
+        return instance.socket.exists() and all(instance.management.ready(model) for model in models)
+    except TorchfinchError:
+        return False
+
+
+def _use_every_gpu(instance: Instance, models: Mapping[str, str]) -> None:
+    # An archive cannot know how many GPUs there will be; TorchServe gives each further worker the next one.
+    gpus = count_gpus()
+    for model in models:
+        for version in instance.management.describe(model):
+            if len(version["workers"]) < gpus:
+                instance.management.scale(model, gpus, version=version["modelVersion"])

@@ -1,0 +1,79 @@
+"""TorchServe's management API over its unix socket."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from torchfinch.errors import TorchfinchError
+
+READY = "READY"
+
+
+class ManagementClient:
+    """Register, scale and look at the models of one TorchServe; opening the socket is the permission to do so."""
+
+    def __init__(self, socket: Path, *, timeout: float = 180) -> None:
+        self.socket = socket
+        self._timeout = timeout
+
+    def models(self) -> list[str]:
+        """Names of all models."""
+        content = self._call("GET", "/models", {"limit": "1000"})
+        return sorted(str(model["modelName"]) for model in content["models"])
+
+    def describe(self, name: str, version: str | None = None, *, customized: bool = False) -> list[dict[str, Any]]:
+        """Every version of a model, or one: workers, queue, configuration; `customized` asks the handler as well."""
+        content = self._call(
+            "GET", f"/models/{quote(name)}/{quote(version or 'all')}", {"customized": "true"} if customized else {}
+        )
+        return list(content)
+
+    def register(self, archive: str, *, name: str | None = None, workers: int = 1) -> None:
+        """Load an archive of the model store and wait for its workers."""
+        parameters = {"url": archive, "initial_workers": str(workers), "synchronous": "true"}
+        self._call("POST", "/models", {**parameters, **({"model_name": name} if name else {})})
+
+    def scale(self, name: str, workers: int, *, version: str | None = None) -> None:
+        """Set the number of workers and wait for them."""
+        path = f"/models/{quote(name)}" + (f"/{quote(version)}" if version else "")
+        count = str(workers)
+        self._call("PUT", path, {"min_worker": count, "max_worker": count, "synchronous": "true"})
+
+    def set_default(self, name: str, version: str) -> None:
+        """Choose the version that answers requests that name none."""
+        self._call("PUT", f"/models/{quote(name)}/{quote(version)}/set-default")
+
+    def unregister(self, name: str, *, version: str | None = None) -> None:
+        """Stop serving a model, or one version of it."""
+        self._call("DELETE", f"/models/{quote(name)}" + (f"/{quote(version)}" if version else ""))
+
+    def ready(self, name: str) -> bool:
+        """Whether every worker of every version is READY, and there is at least one of each."""
+        return all(_is_ready(version) for version in self.describe(name))
+
+    def _call(self, method: str, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+        try:
+            with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), timeout=self._timeout) as client:
+                response = client.request(method, f"http://localhost{path}", params=dict(parameters or {}))
+        except httpx.HTTPError as error:
+            raise TorchfinchError(
+                f"no TorchServe answers on {self.socket}: {error}", "torchfinch serve --list shows what runs"
+            ) from error
+        if response.is_error:
+            raise TorchfinchError(f"TorchServe refused {method} {path}: {_message(response)}")
+        return response.json() if response.content else {}
+
+
+def _is_ready(version: Mapping[str, Any]) -> bool:
+    statuses = [worker["status"] for worker in version.get("workers", [])]
+    return bool(statuses) and all(status == READY for status in statuses)
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json().get("message", response.text))[:500]
+    except (ValueError, AttributeError):
+        return f"status {response.status_code}"
