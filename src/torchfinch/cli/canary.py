@@ -1,0 +1,218 @@
+"""`torchfinch canary`: run a canary release on this machine, watch it, and tell it what to do."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from torchfinch.console import err, out, table
+from torchfinch.errors import TorchfinchError
+
+if TYPE_CHECKING:
+    from torchfinch.release.controller import Tick
+    from torchfinch.release.store import FileStore
+
+app = typer.Typer(
+    no_args_is_help=True, help="Release a new version to a part of the traffic first, judged by its numbers."
+)
+
+_HOME = Path(".torchfinch")
+Name = Annotated[str, typer.Argument(help="The release's name, metadata.name of its manifest.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Action = Literal["promote", "abort", "retry", "skip", "resume"]
+
+
+@app.command()
+def run(
+    manifest: Annotated[Path, typer.Argument(help="A manifest of kind CanaryRelease.", show_default=False)],
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="Return when the release has ended: 0 promoted, 1 rolled back.")
+    ] = False,
+) -> None:
+    """Be the controller of a release, here, until Ctrl-C; the manifest is read again at every turn."""
+    from torchfinch.release.local import local_controller, local_router, read_manifest
+    from torchfinch.release.state import Phase
+    from torchfinch.release.store import FileStore, release_folder
+
+    release = read_manifest(manifest)
+    name = release.metadata.name
+    store = FileStore(release_folder(name, home=_HOME))
+    router = local_router(name, home=_HOME)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with store.locked():
+            with err.status("starting the stable version and Envoy ..."):
+                router.prepare(release.spec)
+            err.print(f"http://{release.spec.route.host}:{release.spec.route.port}/predictions/{release.spec.model}")
+            controller = local_controller(manifest, router=router, store=store)
+            last = _show(controller.run, until_done=until_done)
+    except KeyboardInterrupt:
+        err.print(f"the controller ended; servers and weights stay (torchfinch canary stop {name} ends them)")
+        return
+    if last.decision.state.phase is Phase.ROLLED_BACK:
+        raise typer.Exit(1)
+
+
+@app.command()
+def get(
+    name: Annotated[str | None, typer.Argument(help="One release; all if not given.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where releases stand."""
+    from dataclasses import asdict
+
+    from torchfinch.release.view import summary
+
+    states = {store.folder.name: store.load() for store in ([_store(name)] if name else _stores())}
+    if as_json:
+        print(json.dumps({name: asdict(state) for name, state in states.items()}, indent=2))
+        return
+    if not states:
+        err.print("no release yet; torchfinch canary run k8s/local/digits.yaml begins one")
+    out.print(table(("name", "phase", "weight", "reason", "age"), [summary(*item) for item in states.items()]))
+
+
+@app.command()
+def watch(name: Name) -> None:
+    """Follow a release that another process controls; ends with Ctrl-C."""
+    from rich.live import Live
+
+    from torchfinch.release.view import summary
+
+    store = _store(name)
+    try:
+        with Live(console=out, auto_refresh=False) as live:
+            while True:
+                grid = table(("name", "phase", "weight", "reason", "age"), [summary(name, store.load())])
+                grid.caption = None if store.controlled else "no controller runs: torchfinch canary run MANIFEST"
+                live.update(grid, refresh=True)
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        return
+
+
+@app.command()
+def promote(name: Name) -> None:
+    """Give the canary all traffic and make it stable, whatever its numbers say."""
+    _ask(name, "promote")
+
+
+@app.command()
+def abort(name: Name) -> None:
+    """Take the canary back to weight 0."""
+    _ask(name, "abort")
+
+
+@app.command()
+def retry(name: Name) -> None:
+    """Begin a rolled back release again, with a fresh server."""
+    _ask(name, "retry")
+
+
+@app.command()
+def skip(name: Name) -> None:
+    """Go on to the next step without waiting for its requests."""
+    _ask(name, "skip")
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Hold the weight; a plain failure is still acted on."""
+    _ask(name, paused=True)
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Go on after a pause, or after a weight lowered by hand."""
+    _ask(name, "resume", paused=False)
+
+
+@app.command()
+def history(
+    name: Name,
+    everything: Annotated[bool, typer.Option("--all", help="Every look, not only what changed something.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the decisions of a release with their numbers, canary before stable."""
+    from torchfinch.release.store import read_history
+    from torchfinch.release.view import DECISION_COLUMNS, decision_cells, is_decision
+
+    path = _store(name).history
+    records = read_history(path) if path.exists() else []
+    pairs = zip(records, [None, *records], strict=False)
+    chosen = [record for record, before in pairs if everything or is_decision(record, before)]
+    if as_json:
+        for record in chosen:
+            print(json.dumps(record))
+        return
+    out.print(table(DECISION_COLUMNS, map(decision_cells, chosen)))
+
+
+@app.command()
+def stop(name: Name) -> None:
+    """End a release's Envoy and both of its servers; its state and history stay."""
+    from torchfinch.release.local import local_router
+
+    store = _store(name)
+    if store.controlled:
+        raise TorchfinchError(f"a controller of {name} is at work", "end it first, with Ctrl-C where it runs")
+    local_router(name, home=_HOME).stop()
+    err.print(f"stopped {name}")
+
+
+def _show(run: "Callable[..., Tick]", *, until_done: bool) -> "Tick":
+    """Turn the controller's loop and show each turn: a live table on a terminal, lines of news on a pipe."""
+    from rich.live import Live
+
+    from torchfinch.release.view import board, line
+
+    def over(tick: "Tick") -> bool:
+        return until_done and tick.outcome is not None
+
+    if err.is_terminal:
+        with Live(console=err, auto_refresh=False) as live:
+
+            def until(tick: "Tick") -> bool:
+                live.update(board(tick), refresh=True)
+                return over(tick)
+
+            return run(until=until)
+    known: list[object] = [None]
+
+    def until_piped(tick: "Tick") -> bool:
+        state = tick.decision.state
+        news = (state.phase, state.weight, tick.decision.notes, tick.trouble)
+        if news != known[0]:
+            known[0] = news
+            err.print("\n  ".join([line(tick), *tick.decision.notes, *tick.trouble]), markup=False, soft_wrap=True)
+        return over(tick)
+
+    return run(until=until_piped)
+
+
+def _stores() -> "list[FileStore]":
+    from torchfinch.release.store import FileStore
+
+    stores = [FileStore(folder) for folder in sorted((_HOME / "releases").glob("*"))]
+    return [store for store in stores if store.exists]
+
+
+def _store(name: str) -> "FileStore":
+    found = next((store for store in _stores() if store.folder.name == name), None)
+    if found is None:
+        known = ", ".join(store.folder.name for store in _stores()) or "none"
+        raise TorchfinchError(f"there is no release {name} here (known: {known})", "torchfinch canary run MANIFEST")
+    return found
+
+
+def _ask(name: str, action: _Action | None = None, *, paused: bool | None = None) -> None:
+    store = _store(name)
+    store.ask(action, paused=paused)
+    word = action or "pause"
+    err.print(f"asked {name} to {word}")
+    if not store.controlled:
+        err.print("no controller runs, so nothing happens yet: torchfinch canary run MANIFEST", style="yellow")

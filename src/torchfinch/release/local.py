@@ -1,0 +1,82 @@
+"""A release on one machine: two TorchServes, one Envoy, a folder. Nothing else of `release` knows of TorchServe."""
+
+from pathlib import Path
+
+from torchfinch.archive import read_archive
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.controller import Controller
+from torchfinch.release.evidence import EnvoyEvidence
+from torchfinch.release.router import EnvoyRouter
+from torchfinch.release.spec import Manifest, Spec, parse_manifest
+from torchfinch.release.store import FileStore, release_folder
+from torchfinch.serving import Instance, find_instance, start_instance
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check a manifest file.
+
+    Raises:
+        TorchfinchError: it cannot be read, or something in it is wrong.
+    """
+    try:
+        return parse_manifest(path.read_text(encoding="utf-8"), source=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TorchfinchError(f"{path} cannot be read: {error}", "k8s/local/digits.yaml is an example") from error
+
+
+class TorchServes:
+    """Starts the TorchServe of each slot as the instance `RELEASE-SLOT`."""
+
+    def __init__(self, release: str, *, home: Path) -> None:
+        self._release = release
+        self._home = home
+
+    def start(self, spec: Spec, slot: str, archive: Path) -> str:
+        """Serve `archive` under the release's model name, and return host and port when its workers are READY."""
+        instance = start_instance(
+            self._name(slot), store=archive.parent, models={spec.model: archive.name}, home=self._home
+        )
+        return instance.inference_url.removeprefix("http://")
+
+    def stop(self, slot: str) -> None:
+        """End the slot's TorchServe, if there is one."""
+        instance = self._find(slot)
+        if instance:
+            instance.stop()
+
+    def running(self, slot: str) -> bool:
+        """Whether the slot's TorchServe is there."""
+        return self._find(slot) is not None
+
+    def ready(self, spec: Spec, slot: str) -> int | None:
+        """1 if every worker is READY, 0 if not, None where the management socket does not answer."""
+        instance = self._find(slot)
+        if instance is None:
+            return 0
+        try:
+            return int(instance.management.ready(spec.model))
+        except TorchfinchError:
+            return None
+
+    def label(self, archive: Path) -> str:
+        """Name and version, such as `digits 2.0`."""
+        info = read_archive(archive)
+        return f"{info.name} {info.version}"
+
+    def _find(self, slot: str) -> Instance | None:
+        return find_instance(self._name(slot), home=self._home)
+
+    def _name(self, slot: str) -> str:
+        return f"{self._release}-{slot}"
+
+
+def local_router(release: str, *, home: Path) -> EnvoyRouter:
+    """The Envoy and the slots of a release on this machine."""
+    return EnvoyRouter(release_folder(release, home=home), TorchServes(release, home=home))
+
+
+def local_controller(manifest: Path, *, router: EnvoyRouter, store: FileStore) -> Controller:
+    """The controller of a manifest, which is read again at every turn."""
+    return Controller(
+        read_spec=lambda: read_manifest(manifest).spec, router=router, evidence=EnvoyEvidence(router), store=store
+    )
