@@ -1,6 +1,9 @@
 """Fixtures for every test: the colour model of `colours.py`, as a run and as an archive."""
 
+import os
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; tests share the cores with servers
 
 import pytest
 from colours import write_colour_run

@@ -3,19 +3,15 @@
 import json
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from torchfinch.release.adapters import View
-from torchfinch.release.controller import Controller, Tick
+from torchfinch.release.simulated import World
 from torchfinch.release.spec import Spec
-from torchfinch.release.state import Arm, Counters, Mark, Phase, Reading, Role
-from torchfinch.release.store import FileStore
+from torchfinch.release.state import Arm, Phase
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 START = 1_764_000_000.0
@@ -119,73 +115,12 @@ def make_load(folder: Path) -> Path:
     return folder
 
 
-@dataclass
-class World:
-    """Two servers behind a router, simulated: it answers the controller as Envoy and its statistics would."""
-
-    now: float = START
-    weight: int = 0
-    mark: Mark | None = None
-    offered: str = ""
-    running: str = ""
-    stable: str = "digest-of-1.0"
-    counts: dict[str, Counters] | None = None
-    quality: dict[str, tuple[float, float]] | None = None
-    rate: float = 60.0
-
-    def observe(self, spec: Spec) -> View:
-        arms = {role: Arm(digest=digest, label=self.label(digest), running=bool(digest), ready=int(bool(digest)))
-                for role, digest in (("stable", self.stable), ("canary", self.running))}  # fmt: skip
-        return View(
-            weight=self.weight, mark=self.mark, stable=arms["stable"], canary=arms["canary"], offered=self.offered
-        )
-
-    def label(self, digest: str) -> str:
-        return f"digits {digest.removeprefix('digest-of-')}" if digest else ""
-
-    def set_weight(self, mark: Mark) -> None:
-        self.weight, self.mark = mark.weight, mark
-
-    def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
-        self.running = digest
-
-    def promote(self, digest: str) -> None:
-        self.stable, self.running = digest, ""
-
-    def read(self) -> Reading:
-        counts = self.counts or {}
-        return Reading(
-            at=self.now,
-            source="world",
-            stable=counts.get("stable", Counters()),
-            canary=counts.get("canary", Counters()),
-        )
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-        chance = random.Random(self.now)
-        for role, share in (("stable", 100 - self.weight), ("canary", self.weight)):
-            self.counts = self.counts or {}
-            error, latency = (self.quality or {})[self.stable if role == "stable" else self.running or self.stable]
-            before, asked = (
-                self.counts.get(role, Counters()),
-                round(self.rate * seconds * share / 100 * chance.uniform(0.9, 1.1)),
-            )
-            failed = sum(chance.random() < error for _ in range(asked))
-            self.counts[role] = replace(
-                before,
-                requests=before.requests + asked,
-                errors=before.errors + failed,
-                latency_sum=before.latency_sum + asked * latency * chance.uniform(0.9, 1.1),
-                latency_count=before.latency_count + asked,
-            )
+ERRORS = {"digits 1.0": 0.001, "digits 2.0": 0.001, "digits 3.0": 0.09}
+LATENCIES = {"digits 1.0": 0.045, "digits 2.0": 0.038, "digits 3.0": 0.31}
 
 
-def make_release(folder: Path, *, versions: Sequence[str] = ("2.0", "3.0")) -> Path:
-    """A release folder: each version offered in turn, the broken 3.0 rolled back."""
-    world = World(
-        quality={"digest-of-1.0": (0.001, 0.045), "digest-of-2.0": (0.001, 0.038), "digest-of-3.0": (0.09, 0.31)}
-    )
+def make_release(folder: Path, *, versions: Sequence[str] = ("digits 2.0", "digits 3.0")) -> Path:
+    """A release folder as the real controller leaves it: each version offered in turn, the broken 3.0 rolled back."""
     spec = Spec.model_validate(
         {
             "model": "digits",
@@ -194,15 +129,22 @@ def make_release(folder: Path, *, versions: Sequence[str] = ("2.0", "3.0")) -> P
             "analysis": {"interval": "3s"},
         }
     )
-    store = FileStore(folder)
-    control = Controller(read_spec=lambda: spec, router=world, evidence=world, store=store, clock=lambda: world.now)
-    with store.locked():
-        control.tick()
-        for version in versions:
-            world.pass_time(20)
-            world.offered = f"digest-of-{version}"
-            until: Callable[[Tick], bool] = lambda tick: tick.outcome in {Phase.PROMOTED, Phase.ROLLED_BACK}  # noqa: E731
-            control.run(until=until, sleep=world.pass_time)
+    chance = random.Random(2)
+    first = Arm(digest="digits 1.0", label="digits 1.0", running=True, ready=1)
+    world = World(now=START, offered="", stable=first)
+    controller = world.controller(spec)
+
+    def pass_time(seconds: float) -> None:
+        world.now += seconds
+        world.serve(round(60 * seconds), error_rate=ERRORS, latency=LATENCIES, random=chance)
+
+    controller.tick()
+    for version in versions:
+        pass_time(20)
+        world.offered = version
+        controller.run(until=lambda tick: tick.outcome in {Phase.PROMOTED, Phase.ROLLED_BACK}, sleep=pass_time)
+    folder.mkdir(parents=True)
+    (folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in world.history))
     return folder
 
 
@@ -227,5 +169,3 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_image(tmp_path / "heatmap.png")
     return tmp_path
 
-
-Maker = Callable[..., Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from torch import Tensor, nn
 
 from torchfinch.handler.errors import HandlerError, Unprocessable
@@ -55,6 +55,7 @@ def overlay(image: Image.Image, attributions: Tensor) -> bytes:
     heat = Image.fromarray((strength.clip(0, 1) * 255).astype(np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC
     )
+    heat = heat.filter(ImageFilter.GaussianBlur(max(width, height) / 80))  # single pixels mean nothing to an eye
     level = np.asarray(heat, dtype=np.float64) / 255
     colours = np.stack([np.interp(level, np.linspace(0, 1, len(_COLOURS)), _COLOURS[:, c]) for c in range(3)], axis=-1)
     weight = (0.25 + 0.6 * level)[..., None]

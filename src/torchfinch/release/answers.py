@@ -55,7 +55,9 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
     longest = max(_LONGEST_LOOK, 3 * spec.analysis.interval)
     elapsed = min(max(now - state.at, 0.0), longest) if state.at else 0.0
     state, notes = _take_over(replace(state, at=now), seen)
-    if seen.reading and state.phase in UNDERWAY:
+    # once the roles have changed, each arm counts what was the other's
+    swapped = bool(state.canary) and seen.stable.digest == state.canary
+    if seen.reading and state.phase in UNDERWAY and not swapped:
         state = replace(state, total=accumulate(state.total, state.last, seen.reading), last=seen.reading)
     if state.phase is Phase.PAUSED and not spec.paused and state.hand is None:
         state = replace(state, phase=Phase.PROGRESSING)

@@ -9,7 +9,10 @@ from torchfinch.release.evidence import EnvoyEvidence
 from torchfinch.release.router import EnvoyRouter
 from torchfinch.release.spec import Manifest, Spec, parse_manifest
 from torchfinch.release.store import FileStore, release_folder
-from torchfinch.serving import Instance, find_instance, start_instance
+from torchfinch.serving import Instance, find_instance, replay, start_instance
+
+_WARM_UP = 300
+"""Requests after which a JVM has compiled what serving a request runs."""
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -36,7 +39,17 @@ class TorchServes:
         instance = start_instance(
             self._name(slot), store=archive.parent, models={spec.model: archive.name}, home=self._home
         )
+        self._prove(spec, instance, archive)
         return instance.inference_url.removeprefix("http://")
+
+    def _prove(self, spec: Spec, instance: Instance, archive: Path) -> None:
+        """Golden requests before any user's: a wrong answer is a failed start, and a cold JVM would be judged slow."""
+        if not read_archive(archive).golden:
+            return
+        problem = replay(instance.inference_url, spec.model, archive, requests=_WARM_UP)
+        if problem:
+            instance.stop()
+            raise TorchfinchError(f"{self.label(archive)} does not answer as its archive promises: {problem}")
 
     def stop(self, slot: str) -> None:
         """End the slot's TorchServe, if there is one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.store import read_history
 from torchfinch.report.charts import Axis, Chart, Event, Series, clock_axis, draw
-from torchfinch.report.decisions import TONES, Record, Sample, Turn
+from torchfinch.report.decisions import TONES, Record, Turn
 from torchfinch.report.words import day, minutes, number, percent
 
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolled back"}
@@ -17,7 +17,7 @@ FAR = 3.0
 
 @dataclass(frozen=True)
 class Release:
-    """From the offer of a canary to its end, or as far as it has come; `samples` are the most that were seen."""
+    """From the offer of a canary to its end, or as far as it has come."""
 
     canary: str
     stable: str
@@ -26,7 +26,6 @@ class Release:
     reason: str
     began: str
     lasted: str
-    samples: tuple[Sample, ...]
     charts: tuple[Chart, ...]
     turns: tuple[Turn, ...]
 
@@ -87,7 +86,7 @@ def _release(records: Sequence[Record]) -> Release:
     digest = next((started for record in records if (started := _started(record))), "")
     turns = _turns(records, begin=next((record["time"] for record in records if _started(record)), records[0]["time"]))
     active = _active(turns)
-    last, fullest = active[-1], max(active, key=lambda turn: int(turn.record["canary"]["requests"]))
+    last = active[-1]
     names = {
         "stable": _label(active, "stable", lambda found: found not in ("", digest)) or "stable",
         "canary": _label(active, "canary", lambda found: found == digest) or digest[:12] or "canary",
@@ -100,8 +99,7 @@ def _release(records: Sequence[Record]) -> Release:
         reason=last.reason,
         began=day(active[0].record["time"]),
         lasted=minutes(last.at),
-        samples=tuple(fullest.samples),
-        charts=_charts(active, names),
+        charts=_charts(active, names, digest),
         turns=tuple(turns),
     )
 
@@ -130,12 +128,13 @@ def _label(turns: Sequence[Turn], role: str, wanted: Callable[[str], bool]) -> s
     return next((arm["label"] or arm["digest"][:12] for arm in arms if wanted(arm["digest"])), "")
 
 
-def _charts(turns: Sequence[Turn], names: dict[str, str]) -> tuple[Chart, ...]:
+def _charts(turns: Sequence[Turn], names: dict[str, str], canary: str) -> tuple[Chart, ...]:
     x = clock_axis([turn.at for turn in turns], text=minutes)
+    both = [turn for turn in turns if turn.record["stable"]["digest"] != canary]  # promoted, the roles are changed
     charts = (
         _traffic(turns, names["canary"], x),
-        _compared("Error rate", turns, names, x, measure=Turn.error_rate, limit=_limit(turns, "error rate")),
-        _compared("Mean latency", turns, names, x, measure=Turn.mean_latency, limit=_limit(turns, "mean latency")),
+        _compared("Error rate", both, names, x, measure=Turn.error_rate, limit=_limit(turns, "error rate")),
+        _compared("Mean latency", both, names, x, measure=Turn.mean_latency, limit=_limit(turns, "mean latency")),
     )
     return tuple(chart for chart in charts if chart)
 

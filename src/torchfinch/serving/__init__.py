@@ -3,7 +3,7 @@
 from torchfinch.serving.client import Client
 from torchfinch.serving.instance import DEFAULT, Instance, find_instance, list_instances, start_instance
 from torchfinch.serving.management import ManagementClient
-from torchfinch.serving.ready import Readiness, readiness
+from torchfinch.serving.ready import Readiness, readiness, replay
 
 __all__ = [
     "DEFAULT",
@@ -14,5 +14,6 @@ __all__ = [
     "find_instance",
     "list_instances",
     "readiness",
+    "replay",
     "start_instance",
 ]

@@ -68,4 +68,6 @@ def _environment(folder: Path, runtime: Path) -> dict[str, str]:
     # TS_CONFIG_FILE would win over our properties
     kept = {key: value for key, value in os.environ.items() if key not in {"TS_CONFIG_FILE", "JAVA_TOOL_OPTIONS"}}
     logs = str(folder / "logs")
+    # Workers of several servers share the cores; OpenMP threads that spin while they wait would starve each other.
+    kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return {**kept, "TEMP": str(runtime), "TMPDIR": str(runtime), "LOG_LOCATION": logs, "METRICS_LOCATION": logs}

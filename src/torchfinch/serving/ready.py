@@ -4,6 +4,7 @@ TorchServe's own `/ping` is healthy before a model is loaded and while its worke
 """
 
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 from torchfinch.archive.golden import difference
@@ -39,17 +40,21 @@ def readiness(
             count = statuses.count(READY)
             problem = None if statuses and count == len(statuses) else f"workers are {', '.join(statuses) or 'none'}"
             if problem is None and url and store:
-                problem = _replay(url, name, version["modelVersion"], store / version["modelUrl"])
+                problem = replay(url, name, store / version["modelUrl"], version=version["modelVersion"])
             found.append(Readiness(name, version["modelVersion"], count, len(statuses), problem))
     return found
 
 
-def _replay(url: str, model: str, version: str, archive: Path) -> str | None:
+def replay(url: str, model: str, archive: Path, *, version: str | None = None, requests: int = 0) -> str | None:
+    """Send the archive's golden requests to a server, each once and then again until there were `requests` of them.
+
+    Returns what differs first, as one sentence; `None` when every answer is as promised.
+    """
     golden = read_archive(archive).golden
     if not golden:
         return "its archive has no golden requests"
     with Client(url) as client:
-        for request in golden:
+        for request in islice(cycle(golden), max(len(golden), requests)):
             answer = client.predict(model, request.body, version=version, top_k="all")
             problem = answer.problem or difference(request, answer.content)
             if problem:

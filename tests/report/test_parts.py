@@ -1,0 +1,92 @@
+"""The parts on their own: axes, many classes, pictures."""
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.report.charts import Axis, Series, axis, clock_axis, draw, round_ticks
+from torchfinch.report.pictures import read_picture
+from torchfinch.report.training import read_run
+from torchfinch.report.words import minutes, number, percent
+
+from .conftest import make_image, make_run
+
+FINITE = st.floats(-1e9, 1e9, allow_nan=False).map(lambda value: round(value, 4))
+
+
+@given(FINITE, FINITE)
+def test_ticks_hold_the_values_between_them_and_are_few(one: float, other: float) -> None:
+    low, high = min(one, other), max(one, other)
+    ticks = round_ticks(low, high)
+    assert 2 <= len(ticks) <= 8
+    assert list(ticks) == sorted(set(ticks))
+    slack = (ticks[-1] - ticks[0]) * 1e-6
+    assert ticks[0] - slack <= low
+    assert high <= ticks[-1] + slack
+
+
+@given(st.floats(0, 1e7), st.floats(0, 1e6))
+def test_clock_ticks_fit_a_narrow_screen(low: float, length: float) -> None:
+    across = clock_axis([low, low + length], text=minutes)
+    assert len(across.ticks) <= 6
+    assert all(across.low <= tick <= across.high for tick in across.ticks)
+
+
+def test_a_chart_of_one_value_can_be_drawn() -> None:
+    chart = draw("Loss", [Series("training", [(1.0, 0.5)], tone="accent")], unit="nats", x=axis([1.0]), x_name="epoch")
+    assert chart is not None
+    assert chart.words == "Loss (nats) by epoch: training from 0.5 to 0.5"
+
+
+def test_a_chart_of_nothing_is_none() -> None:
+    assert draw("Loss", [Series("training", [], tone="accent")], unit="nats", x=axis([]), x_name="epoch") is None
+
+
+def test_steps_hold_their_value_until_the_next() -> None:
+    series = Series("weight", [(0.0, 0.0), (5.0, 50.0), (10.0, 100.0)], tone="canary", step=True)
+    chart = draw("Traffic", [series], unit="%", x=Axis(0, 10, (0, 5, 10)), x_name="time", y_top=100)
+    assert chart is not None
+    assert chart.path(series) == "M0 100H50V50H100V0"
+    assert chart.area(series) == "M0 100H50V50H100V0L100 100L0 100Z"
+
+
+def test_many_classes_are_shown_by_the_worst(tmp_path: Path) -> None:
+    labels = [f"class {count}" for count in range(100)]
+    run = read_run(make_run(tmp_path / "many", labels=labels))
+    assert run.matrix == ()
+    assert [row[0] for row in run.classes[:2]] == ["class 1", "class 3"]
+    assert run.classes_left_out == 80
+    assert [(pair.truth, pair.answer, pair.count) for pair in run.confusions[:1]] == [("class 8", "class 1", 2)]
+
+
+def test_a_large_picture_is_made_small_and_a_digit_is_enlarged(tmp_path: Path) -> None:
+    large = read_picture((make_image(tmp_path / "large.png", size=(1200, 30)), None))
+    assert (large.width, large.caption) == (900, "large")
+    small = read_picture((make_image(tmp_path / "a_digit.png", size=(8, 8)), None))
+    assert (small.width, small.height, small.caption) == (240, 240, "a digit")
+    content = base64.b64decode(small.address.partition(",")[2])
+    assert Image.open(io.BytesIO(content)).size == (240, 240)
+
+
+def test_a_transparent_picture_stays_transparent(tmp_path: Path) -> None:
+    Image.new("RGBA", (300, 300), (255, 0, 0, 40)).save(tmp_path / "overlay.png")
+    assert read_picture((tmp_path / "overlay.png", "overlay")).address.startswith("data:image/png")
+
+
+def test_an_image_cut_short_is_said(tmp_path: Path) -> None:
+    path = make_image(tmp_path / "heatmap.png")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(TorchfinchError, match="is no image"):
+        read_picture((path, None))
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert [number(value) for value in (0.0, 0.25, 1200.0, 123456.0)] == ["0", "0.25", "1200", "123,456"]
+    assert [percent(value) for value in (0.0, 0.000576, 0.12345, 1.0)] == ["0 %", "0.0576 %", "12.3 %", "100 %"]
+    assert [minutes(value) for value in (0, 42, 185, 3720, -20)] == ["0:00", "0:42", "3:05", "1:02:00", "-0:20"]
