@@ -1,6 +1,6 @@
 """Handwritten digits of 8 x 8 pixels: a small network, trained from nothing.
 
-Expect 99.2 % to 99.7 % on the 360 test images (six seeds), in 10 seconds on 2 cores.
+Expect 99.2 % to 99.7 % on the 360 test images (eight seeds), in 10 seconds on 2 cores.
 
 The images are scikit-learn's `load_digits`: 1,797 grey images, values 0..16. The split is the same for every seed, so
 that runs can be compared.
@@ -24,7 +24,7 @@ LABELS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 class Config(FitSettings):
-    """The settings, chosen on the validation images."""
+    """The settings, chosen by cross-validation without the test images."""
 
     epochs: int = Field(30, ge=1)
     batch_size: int = Field(32, ge=1)
@@ -44,14 +44,16 @@ def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:
 
 
 def augment(pixels: Tensor, chance: torch.Generator) -> Tensor:
-    """Turn each image by up to 12 degrees, scale it by up to 10 % and shift it by up to 0.7 pixels."""
+    """Turn, stretch, slant and shift each image a little: 12 degrees, 10 %, 15 %, 0.7 pixels at most."""
 
     def between(limit: float) -> Tensor:
         return (torch.rand(len(pixels), generator=chance) * 2 - 1) * limit
 
-    angle, scale = between(math.radians(12)), 1 + between(0.1)
-    across, down = between(0.7 * 2 / 8), between(0.7 * 2 / 8)  # an image is 2 units wide
-    cosine, sine = angle.cos() * scale, angle.sin() * scale
-    rows = [torch.stack([cosine, -sine, across], dim=1), torch.stack([sine, cosine, down], dim=1)]
+    angle, slant, wide, high = between(math.radians(12)), between(0.15), 1 + between(0.1), 1 + between(0.1)
+    across, down = between(0.7 * 2 / 8), between(0.7 * 2 / 8)  # in units of half an image
+    rows = (
+        torch.stack([angle.cos() * wide, slant - angle.sin() * high, across], dim=1),
+        torch.stack([angle.sin() * wide, angle.cos() * high, down], dim=1),
+    )
     grid = functional.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
     return functional.grid_sample(pixels.float(), grid, align_corners=False)

@@ -252,6 +252,23 @@ def test_a_signal_ends_the_test_and_keeps_what_was_measured(
     assert locusts_on(server.url) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_locusts_own_page_is_served_on_loopback_until_a_signal(
+    server: Any, image: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    options = ["--image", str(image), "--web", "--web-port", str(port), "--output", str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-c", program, server.url, *options], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: answers(port))
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert f"http://127.0.0.1:{port}" in stderr
+    assert locusts_on(server.url) == []
+
+
 def test_locust_ends_itself_when_its_parent_is_killed(server: Any, image: Path, tmp_path: Path) -> None:
     program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
     options = ["--image", str(image), "--duration", "60s", "--users", "1", "--output", str(tmp_path / "out")]
@@ -313,6 +330,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def locusts_on(url: str) -> list[str]:

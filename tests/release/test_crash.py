@@ -121,9 +121,9 @@ class Watched:
         self.dies_in = None
         self.world.broken.clear()
         self.world.asked = Request(action=self.world.asked.action)
-        if self.world.load().hand is not None:
-            self.ask("resume")
         for _ in range(200):
+            if self.world.load().hand is not None:
+                self.ask("resume")
             self.world.serve(1000)
             self.world.now += 1
             outcome = self.tick()

@@ -219,9 +219,9 @@ def test_a_canary_that_refuses_everything_does_not_pass(play: Play) -> None:
 def test_ten_failures_out_of_ten_are_enough(play: Play) -> None:
     play.at_weight(5, requests=0)
     play.tick(9 * 20, error_rate={"two": 1.0})
-    assert play.phase is Phase.PROGRESSING
+    assert (play.phase, play.world.weight) == (Phase.PROGRESSING, 5)
     play.tick(20, error_rate={"two": 1.0})
-    assert play.phase is Phase.ROLLING_BACK
+    assert (play.phase, play.world.weight) == (Phase.ROLLING_BACK, 0)
     assert play.reason == "all of the canary's first 10 requests failed"
 
 
@@ -381,6 +381,17 @@ def test_a_pause_holds_the_weight_and_resuming_keeps_the_evidence(play: Play) ->
     play.change()
     play.tick()
     assert play.world.weight == 25
+
+
+@pytest.mark.parametrize("action", ["promote", "skip"])
+def test_no_action_gives_traffic_to_a_canary_of_an_earlier_release(play: Play, action: str) -> None:
+    play.at_weight(5, requests=0)
+    play.world.offered = "three"
+    play.tick()
+    play.ask(action)
+    play.tick()
+    assert play.world.weight == 0
+    assert play.notes == f"{action} does not apply: the canary has no ready endpoint"
 
 
 def test_a_new_canary_while_paused_gets_no_traffic(play: Play) -> None:

@@ -148,7 +148,7 @@ def make_release(folder: Path, *, versions: Sequence[str] = ("digits 2.0", "digi
     return folder
 
 
-def make_image(path: Path, *, size: tuple[int, int] = (320, 240)) -> Path:
+def make_image(path: Path, *, size: tuple[int, int] = (80, 60)) -> Path:
     """A picture with a soft light in it, like a heatmap."""
     image = Image.new("RGB", size)
     for x in range(size[0]):
@@ -168,4 +168,3 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     make_release(tmp_path / ".torchfinch" / "releases" / "digits")
     make_image(tmp_path / "heatmap.png")
     return tmp_path
-

@@ -31,9 +31,9 @@ def test_ticks_hold_the_values_between_them_and_are_few(one: float, other: float
     assert high <= ticks[-1] + slack
 
 
-@given(st.floats(0, 1e7), st.floats(0, 1e6))
-def test_clock_ticks_fit_a_narrow_screen(low: float, length: float) -> None:
-    across = clock_axis([low, low + length], text=minutes)
+@given(st.integers(0, 10**10), st.integers(0, 10**9))
+def test_clock_ticks_fit_a_narrow_screen(low: int, length: int) -> None:
+    across = clock_axis([low / 1000, (low + length) / 1000], text=minutes)
     assert len(across.ticks) <= 6
     assert all(across.low <= tick <= across.high for tick in across.ticks)
 
@@ -58,11 +58,12 @@ def test_steps_hold_their_value_until_the_next() -> None:
 
 def test_many_classes_are_shown_by_the_worst(tmp_path: Path) -> None:
     labels = [f"class {count}" for count in range(100)]
-    run = read_run(make_run(tmp_path / "many", labels=labels))
-    assert run.matrix == ()
-    assert [row[0] for row in run.classes[:2]] == ["class 1", "class 3"]
-    assert run.classes_left_out == 80
-    assert [(pair.truth, pair.answer, pair.count) for pair in run.confusions[:1]] == [("class 8", "class 1", 2)]
+    scores = read_run(make_run(tmp_path / "many", labels=labels)).scores
+    assert scores is not None
+    assert scores.matrix == ()
+    assert {row[0] for row in scores.classes} >= {f"class {count}" for count in (1, 3, 4, 5, 8, 9)}
+    assert scores.classes_left_out == 80
+    assert [(pair.truth, pair.answer, pair.count) for pair in scores.confusions[:1]] == [("class 8", "class 1", 2)]
 
 
 def test_a_large_picture_is_made_small_and_a_digit_is_enlarged(tmp_path: Path) -> None:

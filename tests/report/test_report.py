@@ -218,11 +218,11 @@ def test_a_project_without_anything_has_a_report(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("path", "content", "said"),
     [
-        ("runs/digits/model.json", "{", "is no JSON"),
-        ("runs/digits/model.json", "[]", "no JSON object"),
-        ("runs/digits/history.jsonl", "{", "line by line"),
-        ("runs/digits/history.jsonl", "{}\n", "history.jsonl"),
-        ("runs/digits/evaluation.json", '{"per_class": {"a": 1}}', "evaluation.json"),
+        ("runs/digits/model.json", "{", "model.json is no description"),
+        ("runs/digits/model.json", "[]", "model.json is no description"),
+        ("runs/digits/history.jsonl", "{", "no history of a training"),
+        ("runs/digits/history.jsonl", "{}\n", "no history of a training"),
+        ("runs/digits/evaluation.json", '{"per_class": {"a": 1}}', "is no evaluation"),
         ("reports/loadtest/summary.json", "{}", "no load test's summary"),
         ("reports/loadtest/history.csv", "Name,Timestamp\nAggregated,x\nAggregated,x\nAggregated,x\n", "history.csv"),
         (".torchfinch/releases/digits/history.jsonl", '{"time": 1}\n', "no history of a release"),

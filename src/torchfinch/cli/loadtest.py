@@ -45,8 +45,9 @@ def loadtest(
 ) -> None:
     """Load a served model with real images; exit 1 when a limit is broken.
 
-    Every answer is checked: a request has failed unless it brings HTTP 200, a class and a confidence. Ctrl-C ends the
-    test and still says what was measured.
+    Every answer is checked: a request has failed unless it brings HTTP 200, a class and a confidence.
+
+    Ctrl-C ends the test and still says what was measured.
     """
     from torchfinch.loadtest import (
         LoadTest,
@@ -136,7 +137,10 @@ def _show(summary: "Summary", test: "LoadTest", *, output: Path, as_json: bool) 
 def _rows(summary: "Summary") -> list[Sequence[str]]:
     from torchfinch.loadtest import milliseconds
 
-    named = [*((f"{summary.model} {version}", n) for version, n in summary.versions.items()), ("all", summary.total)]
+    model = summary.model.partition("/")[0]
+    named = [(f"{model} {version}", numbers) for version, numbers in summary.versions.items()]
+    if len(named) != 1:
+        named.append(("all", summary.total))
     return [
         [
             name,

@@ -42,7 +42,7 @@ def train(
         check_handler(handler)
     start = perf_counter()
     run = run_recipe(loaded, config, runs=runs)
-    err.print(table(("", ""), _rows(run, perf_counter() - start)))
+    err.print(table(("result", ""), _rows(run, perf_counter() - start)))
     if not pack:
         print(run.folder)
         return

@@ -13,6 +13,7 @@ from typing import Any
 import gevent
 from locust import events, stats
 from locust.env import Environment
+from locust.html import get_html_report
 from locust.runners import WorkerRunner
 
 REASONS = 50
@@ -28,7 +29,7 @@ stats.bucket_response_time = three_digits  # type: ignore[assignment]
 
 @events.init_command_line_parser.add_listener
 def _add_option(parser: Any) -> None:
-    parser.add_argument("--observer-csv", default="", help="File for the final statistics; used by torchfinch loadtest")
+    parser.add_argument("--observer-folder", default="", help="Folder for stats.csv and report.html")
 
 
 @events.init.add_listener
@@ -40,7 +41,7 @@ def _observe(environment: Environment, **_: Any) -> None:
 
     @events.quit.add_listener
     def finish(**_: Any) -> None:
-        _write_statistics(environment)
+        _write_files(environment)
         _tell(environment, final=True)
 
 
@@ -85,9 +86,14 @@ def _numbers(entry: stats.StatsEntry) -> dict[str, float]:
     }
 
 
-def _write_statistics(environment: Environment) -> None:
-    """Locust's own table; the file that its `--csv` leaves is up to a second older than the last answer."""
-    path = environment.parsed_options.observer_csv if environment.parsed_options else ""
-    if path:
-        with Path(path).open("w", newline="", encoding="utf-8") as stream:
+def _write_files(environment: Environment) -> None:
+    """Locust's own table and page, as of the last answer.
+
+    Its `--csv` is up to a second older, and on SIGTERM its `--html` writes nothing.
+    """
+    if environment.parsed_options and environment.parsed_options.observer_folder:
+        folder = Path(environment.parsed_options.observer_folder)
+        with (folder / "stats.csv").open("w", newline="", encoding="utf-8") as stream:
             stats.StatsCSV(environment, stats.PERCENTILES_TO_REPORT).requests_csv(csv.writer(stream))
+        page = get_html_report(environment, show_download_link=False)  # type: ignore[no-untyped-call]
+        (folder / "report.html").write_text(page, encoding="utf-8")

@@ -77,14 +77,14 @@ def run_load_test(
 
 
 def open_web_ui(test: LoadTest, *, port: int) -> int:
-    """Locust's own page on loopback, until it is ended; returns its exit code."""
-    command = [*_command(test), "--web-host", "127.0.0.1", "--web-port", str(port), "--loglevel", "WARNING"]
-    with subprocess.Popen(command) as child:
-        while True:
-            try:
-                return child.wait()
-            except KeyboardInterrupt:  # the terminal sends it to both; locust ends in its own way
-                continue
+    """Locust's own page on loopback, until SIGINT or SIGTERM ends it; returns locust's exit code."""
+    command = [*_command(test, find_locustfile(Path.cwd())), "--web-host", "127.0.0.1", "--web-port", str(port)]
+    with _ended_by_signals() as signals:
+        child = subprocess.Popen(
+            [*command, "--loglevel", "WARNING"], stdin=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+        signals.forward_to(child)
+        return child.wait()
 
 
 def find_locustfile(folder: Path) -> Path:
@@ -110,9 +110,9 @@ def check_output(output: Path) -> None:
         )
 
 
-def _command(test: LoadTest) -> list[str]:
-    locustfiles = f"{find_locustfile(Path.cwd())},{Path(__file__).with_name('observer.py')}"
-    command = [sys.executable, "-m", "locust", "-f", locustfiles, "--host", test.url, "--model", test.model]
+def _command(test: LoadTest, *locustfiles: Path) -> list[str]:
+    files = ",".join(map(str, locustfiles))
+    command = [sys.executable, "-m", "locust", "-f", files, "--host", test.url, "--model", test.model]
     command += ["--users", str(test.users), "--spawn-rate", str(test.users), "--check", test.check]
     command += ["--bad-share", str(test.bad_share), "--request-timeout", str(test.request_timeout)]
     command += [f"--image={path}" for path in test.images] + [f"--bad-image={path}" for path in test.bad_images]
@@ -123,10 +123,10 @@ def _run_locust(
     test: LoadTest, *, staging: Path, log: Path, on_tick: Callable[[Numbers], None] | None
 ) -> tuple[Mapping[str, Any], bool]:
     """The last line of the observer, and whether a signal ended the test."""
-    command = [*_command(test), "--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"]
+    command = _command(test, find_locustfile(Path.cwd()), Path(__file__).with_name("observer.py"))
+    command += ["--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"]
     command += ["--run-time", str(test.seconds), "--stop-timeout", str(LAST_ANSWERS)]
-    command += ["--csv", str(staging / "locust"), "--csv-full-history", "--html", str(staging / "report.html")]
-    command += ["--observer-csv", str(staging / "stats.csv")]
+    command += ["--csv", str(staging / "locust"), "--csv-full-history", "--observer-folder", str(staging)]
     last: Mapping[str, Any] = {}
     with log.open("w") as stderr, _ended_by_signals() as signals:
         child = subprocess.Popen(
@@ -176,7 +176,11 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 
 class _Signals:
-    """Counts SIGINT and SIGTERM: the first ends locust, which then still says what it measured."""
+    """Counts SIGINT and SIGTERM: the first ends locust, which then still says what it measured, a second kills it.
+
+    Locust gets SIGTERM for either: SIGINT may be ignored in a child of `torchfinch loadtest ... &`, and locust loses
+    it when it comes while it is starting.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -185,25 +189,23 @@ class _Signals:
     def forward_to(self, child: subprocess.Popen[str]) -> None:
         self._child = child
         if self.count:
-            child.send_signal(signal.SIGINT)
+            child.terminate()
 
     def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         self.count += 1
         if self._child is None:
             return
-        if self.count == 1:
-            self._child.send_signal(signal.SIGINT)  # not SIGTERM, on which locust writes no report.html
-        else:
+        if self.count > 1:
             self._child.kill()
+            return
+        self._child.terminate()
+        late = threading.Timer(2 * LAST_ANSWERS, self._child.kill)  # does nothing to a child that has ended
+        late.daemon = True
+        late.start()
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[_Signals]:
-    """Handle the signals while locust runs.
-
-    Also lets the child see SIGINT where the shell started us with it ignored, as it does for `&`: a handled signal
-    is set to its default by exec, an ignored one stays ignored.
-    """
     signals = _Signals()
     previous = {number: signal.signal(number, signals.handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

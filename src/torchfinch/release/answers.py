@@ -45,6 +45,11 @@ class Look:
         """The canary's share of traffic, as far as anybody knows."""
         return self.state.weight if self.seen.weight is None else self.seen.weight
 
+    @property
+    def canary_answers(self) -> bool:
+        """Whether what runs as the canary is this release's, and can take traffic."""
+        return self.seen.canary.digest == self.state.canary and bool(self.seen.canary.ready)
+
     def granted(self, wish: Action) -> "Look":
         """The same look with `wish` carried out, never to be again."""
         return replace(self, state=replace(self.state, done=(*self.state.done, wish.id)))

@@ -53,9 +53,9 @@ def _stable_missing(at: Look) -> Decision | None:
     state, stable = at.state, at.seen.stable
     if stable.ready != 0:
         return None
-    if at.seen.canary.ready and state.phase is Phase.PROMOTING:
+    if at.canary_answers and state.phase is Phase.PROMOTING:
         return _promoting(at)
-    if at.seen.canary.ready and state.phase in UNDERWAY and at.wish and at.wish.type == "promote":
+    if at.canary_answers and state.phase in UNDERWAY and at.wish and at.wish.type == "promote":
         return _person(at)
     acts = () if stable.running else (Deploy(role="stable", digest=state.stable),)
     return rest(at, f"stable has no ready endpoint: holding the canary at weight {at.shown}", *acts)
@@ -120,7 +120,7 @@ def _person(at: Look) -> Decision | None:
     if not wish:
         return None
     at = at.granted(wish)
-    state, ready = at.state, bool(at.seen.canary.ready)
+    state, ready = at.state, at.canary_answers
     if wish.type == "abort":
         return back(at, "a person asked to abort")
     if wish.type == "promote" and ready:
@@ -166,7 +166,7 @@ def _paused(at: Look) -> Decision | None:
     if not at.spec.paused:
         return None
     paused = replace(at.state, phase=Phase.PAUSED, reason=f"paused at weight {at.state.weight}")
-    lost = at.seen.weight not in {at.state.weight, None} and at.seen.canary.ready
+    lost = at.seen.weight not in {at.state.weight, None} and at.canary_answers
     return move(paused) if lost else Decision(state=paused)
 
 
@@ -175,7 +175,7 @@ def _canary_ready(at: Look) -> Decision | None:
     arm, wanted = at.seen.canary, at.state.canary
     if at.seen.weight is None:
         return wait(at, "the router does not tell its weights")
-    if arm.digest == wanted and arm.ready:
+    if at.canary_answers:
         return None
     if at.seen.weight == 0 and (arm.digest != wanted or not arm.running):
         return wait(at, "starting the canary", Deploy(role="canary", digest=wanted))

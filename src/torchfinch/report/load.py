@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torchfinch.loadtest import Numbers, Summary, phrase, read_summary
 from torchfinch.report.charts import Chart, Series, clock_axis, draw
+from torchfinch.report.reading import reading
 from torchfinch.report.words import milliseconds, minutes, percent
 
 PERCENTILES = ("p50", "p95", "p99")
@@ -49,7 +50,9 @@ def read_load(folder: Path) -> Load:
     Raises:
         TorchfinchError: it holds no load test.
     """
-    summary = read_summary(folder)
+    summary, history = read_summary(folder), folder / "history.csv"
+    with reading(history, what="history of a load test", hint="run torchfinch loadtest again"):
+        charts = _over_time(history)
     groups = {"all answers": summary.total} if len(summary.versions) != 1 else {}
     groups |= {f"version {version}": numbers for version, numbers in summary.versions.items()}
     return Load(
@@ -61,7 +64,7 @@ def read_load(folder: Path) -> Load:
             (verdict.name, phrase(verdict.name, verdict.value), phrase(verdict.name, verdict.limit), verdict.ok)
             for verdict in summary.limits
         ),
-        charts=_over_time(folder / "history.csv"),
+        charts=charts,
     )
 
 

@@ -8,6 +8,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.store import read_history
 from torchfinch.report.charts import Axis, Chart, Event, Series, clock_axis, draw
 from torchfinch.report.decisions import TONES, Record, Turn
+from torchfinch.report.reading import reading
 from torchfinch.report.words import day, minutes, number, percent
 
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolled back"}
@@ -52,12 +53,10 @@ def read_releases(folder: Path) -> Folder:
     path = folder / "history.jsonl"
     if not path.is_file():
         raise TorchfinchError(f"{folder} is no release folder: it has no history.jsonl", "torchfinch canary run --help")
-    try:
+    with reading(path, what="history of a release", hint="torchfinch canary run --help"):
         releases = tuple(_release(records) for records in _by_release(read_history(path)))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise TorchfinchError(
-            f"{path} is no history of a release ({error!r})", "torchfinch canary run --help"
-        ) from error
+    if not releases:
+        raise TorchfinchError(f"{path} has nothing in it", "torchfinch canary run --help")
     return Folder(name=folder.resolve().name, releases=releases)
 
 

@@ -34,6 +34,9 @@ def _command(folder: Path, *, runtime: Path, store: Path, models: Mapping[str, s
     named = [f"{name}={archive}" for name, archive in models.items()]
     return [
         str(java()),
+        "-XX:+IgnoreUnrecognizedVMOptions",  # an older Java does not know the next two
+        "--enable-native-access=ALL-UNNAMED",
+        "--sun-misc-unsafe-memory-access=allow",
         f"-Dmodel_server_home={home}",
         f"-Djava.io.tmpdir={runtime}",
         f"-Dlog4j.configurationFile=file://{resources.files('torchfinch.serving') / 'log4j2.xml'}",
