@@ -63,7 +63,7 @@ class Block(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Features of shape (N, outputs, H / stride, W / stride)."""
-        features = functional.relu6(self._bn0(self._expand_conv(inputs))) if self.expands else inputs
+        features: Tensor = functional.relu6(self._bn0(self._expand_conv(inputs))) if self.expands else inputs
         features = functional.relu6(self._bn1(self._depthwise_conv(features)))
         features = self._bn2(self._project_conv(features))
         return features + inputs if self.adds_input else features

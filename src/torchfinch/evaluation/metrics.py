@@ -78,4 +78,5 @@ def evaluate(targets: ArrayLike, probabilities: ArrayLike, *, labels: Sequence[s
 
 def _normalised(rows: np.ndarray) -> np.ndarray:
     # float32 softmax rows sum to 1 within 1e-6; log_loss wants float64's precision.
-    return rows / rows.sum(axis=1, keepdims=True)
+    normalised: np.ndarray = rows / rows.sum(axis=1, keepdims=True)
+    return normalised

@@ -95,5 +95,5 @@ def _write_files(environment: Environment) -> None:
         folder = Path(environment.parsed_options.observer_folder)
         with (folder / "stats.csv").open("w", newline="", encoding="utf-8") as stream:
             stats.StatsCSV(environment, stats.PERCENTILES_TO_REPORT).requests_csv(csv.writer(stream))
-        page = get_html_report(environment, show_download_link=False)  # type: ignore[no-untyped-call]
+        page = get_html_report(environment, show_download_link=False)
         (folder / "report.html").write_text(page, encoding="utf-8")

@@ -166,7 +166,7 @@ def _compared(
         limit = 1000 * limit if latency else limit
         words = f"{limit:,.0f} ms" if latency else percent(limit)
         unit = f"{unit}; limit {words}"
-        if highest and limit <= FAR * highest:
+        if not highest or limit <= FAR * highest:
             series.append(Series("limit", [(x.low, limit), (x.high, limit)], tone="bad", dashed=True))
     return draw(title, series, unit=unit, x=x, x_name="time", y_text=number if latency else percent)
 

@@ -112,7 +112,7 @@ def fit(
                 validation_loss=checked.loss,
                 train_accuracy=learnt.accuracy,
                 validation_accuracy=checked.accuracy,
-                learning_rate=rate,
+                learning_rate=float(rate),
                 seconds=perf_counter() - start,
                 images_per_second=len(train) / learning_seconds,
             )

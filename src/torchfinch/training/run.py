@@ -19,8 +19,8 @@ from torchfinch.evaluation import Evaluation, evaluate, probabilities
 from torchfinch.handler import Preprocessing, safetensors
 from torchfinch.training import network
 from torchfinch.training.data import Data
-from torchfinch.training.loop import Epoch, fit
 from torchfinch.training.golden import golden_files, golden_requests
+from torchfinch.training.loop import Epoch, fit
 from torchfinch.training.recipe import Recipe
 from torchfinch.training.settings import FitSettings, Settings
 
