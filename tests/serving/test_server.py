@@ -78,7 +78,7 @@ def test_predictions_and_explanations_under_load_get_their_own_answers(server: I
     def ask(number: int) -> bool:
         with Client(server.inference_url) as client:
             if number % 2:
-                return client.predict("colours", colour_image("red")).content["label"] == "red"
+                return bool(client.predict("colours", colour_image("red")).content["label"] == "red")
             return client.explain("colours", colour_image("blue")).body.startswith(b"\x89PNG")
 
     with ThreadPoolExecutor(8) as pool:
@@ -106,7 +106,7 @@ def test_management_is_a_socket_that_only_its_owner_can_open(server: Instance) -
 def test_a_killed_worker_comes_back_and_only_requests_in_flight_fail(server: Instance) -> None:
     [version] = server.management.describe("colours")
     psutil.Process(version["workers"][0]["pid"]).kill()
-    statuses = []
+    statuses: list[int] = []
     end = time.monotonic() + 60
     with Client(server.inference_url) as client:
         while time.monotonic() < end and statuses[-3:] != [200, 200, 200]:
