@@ -7,6 +7,7 @@ that runs can be compared.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,8 +28,9 @@ class Config(FitSettings):
     """The settings, chosen by cross-validation without the test images."""
 
     epochs: int = Field(30, ge=1)
-    batch_size: int = Field(32, ge=1)
     weight_decay: float = Field(5e-2, ge=0)
+    keep: Literal["best", "final"] = "final"  # 360 images are too few to choose an epoch by
+    threads: int = Field(1, ge=0)  # as fast as two for a network this small, and the same weights on any number
     width: int = Field(32, ge=1, description="channels of the first two convolutions")
 
 

@@ -18,7 +18,8 @@ from typer.testing import CliRunner, Result
 
 from torchfinch.cli.loadtest import loadtest
 from torchfinch.errors import TorchfinchError
-from torchfinch.loadtest import LoadTest, find_locustfile, read_summary
+from torchfinch.loadtest import LoadTest, read_summary
+from torchfinch.project import carried
 
 Run = Callable[..., Result]
 
@@ -285,7 +286,7 @@ def test_the_projects_own_locustfile_is_run(
 ) -> None:
     project = tmp_path / "project"
     (project / "loadtests").mkdir(parents=True)
-    shipped = find_locustfile(tmp_path).read_text()
+    shipped = (carried() / "loadtests" / "locustfile.py").read_text()
     changed = shipped.replace('return f"{name} (bad images)" if bad else name', 'return "mine"')
     assert changed != shipped
     (project / "loadtests" / "locustfile.py").write_text(changed)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.report.charts import Axis, Series, axis, clock_axis, draw, round_ticks
+from torchfinch.report.charts import Axis, Event, Series, axis, clock_axis, draw, round_ticks
 from torchfinch.report.pictures import read_picture
 from torchfinch.report.training import read_run
 from torchfinch.report.words import minutes, number, percent
@@ -54,6 +54,14 @@ def test_steps_hold_their_value_until_the_next() -> None:
     assert chart is not None
     assert chart.path(series) == "M0 100H50V50H100V0"
     assert chart.area(series) == "M0 100H50V50H100V0L100 100L0 100Z"
+
+
+def test_events_close_to_each_other_stand_above_each_other() -> None:
+    events = [Event(at, count, "good", "why") for count, at in enumerate((0.0, 50.0, 52.0, 53.0, 60.0), start=1)]
+    series = Series("weight", [(0.0, 0.0), (100.0, 1.0)], tone="canary")
+    chart = draw("Traffic", [series], unit="%", x=Axis(0, 100, (0, 50)), x_name="time", events=events)
+    assert chart is not None
+    assert [level for _, level, _ in chart.marks] == [0, 0, 1, 2, 0]
 
 
 def test_many_classes_are_shown_by_the_worst(tmp_path: Path) -> None:

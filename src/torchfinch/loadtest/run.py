@@ -14,12 +14,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torchfinch
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.loadtest.limits import Limit
 from torchfinch.loadtest.summary import Numbers, Reason, Summary, split_versions
+from torchfinch.project import project_file
 
+LOCUSTFILE = "loadtests/locustfile.py"
 RESULT_FILES = {"summary.json", "stats.csv", "history.csv", "report.html"}
 LAST_ANSWERS = 10
 """Seconds that requests under way at the end may take until they are left out."""
@@ -78,25 +79,13 @@ def run_load_test(
 
 def open_web_ui(test: LoadTest, *, port: int) -> int:
     """Locust's own page on loopback, until SIGINT or SIGTERM ends it; returns locust's exit code."""
-    command = [*_command(test, find_locustfile(Path.cwd())), "--web-host", "127.0.0.1", "--web-port", str(port)]
+    command = [*_command(test, project_file(LOCUSTFILE)), "--web-host", "127.0.0.1", "--web-port", str(port)]
     with _ended_by_signals() as signals:
         child = subprocess.Popen(
             [*command, "--loglevel", "WARNING"], stdin=subprocess.DEVNULL, text=True, start_new_session=True
         )
         signals.forward_to(child)
         return child.wait()
-
-
-def find_locustfile(folder: Path) -> Path:
-    """The project's `loadtests/locustfile.py`, else the one that came with torchfinch."""
-    package = Path(torchfinch.__file__).parent
-    candidates = [folder, package / "_project", package.parents[1]]  # a project, the wheel, an editable checkout
-    for candidate in candidates:
-        if (path := candidate / "loadtests" / "locustfile.py").is_file():
-            return path
-    raise TorchfinchError(
-        f"no loadtests/locustfile.py in {folder} or in torchfinch", "run in a project (torchfinch init NAME)"
-    )
 
 
 def check_output(output: Path) -> None:
@@ -123,7 +112,7 @@ def _run_locust(
     test: LoadTest, *, staging: Path, log: Path, on_tick: Callable[[Numbers], None] | None
 ) -> tuple[Mapping[str, Any], bool]:
     """The last line of the observer, and whether a signal ended the test."""
-    command = _command(test, find_locustfile(Path.cwd()), Path(__file__).with_name("observer.py"))
+    command = _command(test, project_file(LOCUSTFILE), Path(__file__).with_name("observer.py"))
     command += ["--headless", "--only-summary", "--loglevel", "WARNING", "--exit-code-on-error", "0"]
     command += ["--run-time", str(test.seconds), "--stop-timeout", str(LAST_ANSWERS)]
     command += ["--csv", str(staging / "locust"), "--csv-full-history", "--observer-folder", str(staging)]

@@ -13,6 +13,8 @@ from torchfinch.report.words import number
 Point = tuple[float, float]
 Format = Callable[[float], str]
 MOST_DOTS = 30
+MARK_WIDTH = 7.0
+"""Percent of a narrow chart that an event's number takes."""
 CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 
@@ -77,6 +79,18 @@ class Chart:
             for one in self.series
         ]
         return f"{self.title} ({self.unit}) by {self.x_name}: {', '.join(ends)}"
+
+    @property
+    def marks(self) -> list[tuple[float, int, Event]]:
+        """Place and level of each event; events too close to stand side by side are put above each other."""
+        ends: list[float] = []
+        marks = []
+        for event in self.events:
+            place = self.x.place(event.at)
+            level = next((level for level, end in enumerate(ends) if place - end >= MARK_WIDTH), len(ends))
+            ends[level : level + 1] = [place]
+            marks.append((place, level, event))
+        return marks
 
     def path(self, one: Series) -> str:
         """SVG path in a square of 100 by 100 whose origin is the top left."""

@@ -1,6 +1,8 @@
 """The training loop: one function, read from top to bottom."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -76,7 +78,7 @@ def fit(
     history: list[Epoch] = []
     best, kept = math.inf, {}
 
-    with progress() as bar:
+    with _threads(settings.threads), progress() as bar:
         task = bar.add_task("training", total=steps, note="")
         for number in range(1, settings.epochs + 1):
             start = perf_counter()
@@ -154,6 +156,16 @@ class _Tally:
     def accuracy(self) -> float:
         """Share of images whose highest score is their class's."""
         return self._right / self._images
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:

@@ -23,3 +23,4 @@ class FitSettings(Settings):
     weight_decay: float = Field(1e-2, ge=0, description="decoupled, on weights with more than one dimension")
     keep: Literal["best", "final"] = Field("best", description="weights of the lowest validation loss, or the last")
     device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where to fit: cpu, cuda or cuda:N")
+    threads: int = Field(0, ge=0, description="CPU threads of torch while fitting; 0 leaves torch's own number")

@@ -1,0 +1,93 @@
+"""Handmade archives, and looks at the processes of a server."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from torchfinch.serving import Instance
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parents[2]
+
+SIZES = """
+import time
+
+
+class Sizes:
+    def initialize(self, context):
+        self.initialized = True
+
+    def handle(self, data, context):
+        return [self.answer(bytes(row.get("body") or row.get("data") or b"")) for row in data]
+
+    def answer(self, body):
+        if body.startswith(b"sleep "):
+            time.sleep(float(body.split()[1]))
+        return {"size": len(body)}
+"""
+MISSING_MODULE = "import a_module_that_is_not_there\n" + SIZES
+NO_LABELS = SIZES.replace("self.initialized = True", "raise ValueError('labels.json is missing')")
+
+
+def plain_archive(folder: Path, name: str, handler: str = SIZES, *, config: str = "", version: str = "1.0") -> Path:
+    """An archive by the stock torch-model-archiver with a handler that knows nothing of torchfinch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    work = folder.parent / f"{folder.name}-{name}-{version}"
+    work.mkdir()
+    (work / f"{name}.py").write_text(handler)
+    (work / "model-config.yaml").write_text(textwrap.dedent(config))
+    options = ["--config-file", str(work / "model-config.yaml")] if config else []
+    command = [
+        *(str(BIN / "torch-model-archiver"), "--model-name", name, "--version", version),
+        *("--handler", str(work / f"{name}.py"), "--export-path", str(work), *options),
+    ]
+    # the archiver works in a folder of the system's temporary folder that it names after the model
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TMPDIR": str(work)})
+    return Path(shutil.move(work / f"{name}.mar", folder / f"{name}-{version}.mar"))
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the running processes that belong to `folder`."""
+    lines = (_command_line(process) for process in psutil.process_iter())
+    return [" ".join(line) for line in lines if any(str(folder) in argument for argument in line)]
+
+
+def workers_of(instance: Instance, model: str) -> list[int]:
+    """Process ids of a model's workers."""
+    return [worker["pid"] for version in instance.management.describe(model) for worker in version["workers"]]
+
+
+def within(seconds: float, done: Callable[[], bool]) -> bool:
+    """Wait until `done`, at most `seconds`; whether it came about."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def can_connect(address: str, port: int) -> bool:
+    """Whether something accepts a TCP connection."""
+    with socket.socket() as client:
+        client.settimeout(5)
+        try:
+            client.connect((address, port))
+        except OSError:
+            return False
+        return True
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

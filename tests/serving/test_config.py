@@ -1,0 +1,79 @@
+"""The properties of a server: read, derived, and refused when they make no sense."""
+
+from pathlib import Path
+
+import pytest
+from serving.helpers import ROOT
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.serving.config import check_free, derive, free_ports, port_of, read_properties
+from torchfinch.serving.instance import find_instance
+
+
+@pytest.fixture
+def shipped() -> dict[str, str]:
+    return read_properties(ROOT / "config.properties")
+
+
+def test_the_shipped_file_opens_nothing_to_the_network(shipped: dict[str, str]) -> None:
+    hosts = {key: value for key, value in shipped.items() if key.endswith("_address")}
+
+    assert hosts.pop("management_address").startswith("unix:$$PWD$$/")
+    assert all("127." in value for value in hosts.values()), hosts
+
+
+def test_the_shipped_file_reads_no_url_and_installs_nothing(shipped: dict[str, str]) -> None:
+    assert shipped["allowed_urls"] == "none"
+    assert shipped["install_py_dep_per_model"] == "false"
+
+
+def test_the_shipped_file_has_no_comment_behind_a_value(shipped: dict[str, str]) -> None:
+    assert not [key for key, value in shipped.items() if "#" in value]
+
+
+def test_comments_and_blank_lines_are_no_properties(tmp_path: Path) -> None:
+    file = tmp_path / "config.properties"
+    file.write_text("# one\n\n! two\n a = b=c \n")
+
+    assert read_properties(file) == {"a": "b=c"}
+
+
+def test_a_line_without_a_value_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "config.properties"
+    file.write_text("a=b\nnonsense\n")
+
+    with pytest.raises(TorchfinchError, match="line 2 is 'nonsense'"):
+        read_properties(file)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(TorchfinchError, match="cannot be read: No such file"):
+        read_properties(tmp_path / "config.properties")
+
+
+def test_overrides_win_and_variables_are_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEWHERE", "/data")
+
+    assert derive({"a": "1", "b": "$$SOMEWHERE$$/x"}, {"a": "2"}) == "a=2\nb=/data/x\n"
+
+
+def test_free_ports_are_different_and_free() -> None:
+    ports = free_ports(4)
+
+    assert len(set(ports)) == 4
+    for port in ports:
+        check_free(port)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1", "unix:/tmp/x.sock"])
+def test_an_address_without_a_port_is_refused(address: str) -> None:
+    with pytest.raises(TorchfinchError, match="has no port"):
+        port_of(address)
+
+
+def test_a_file_that_is_no_instance_is_no_instance(tmp_path: Path) -> None:
+    folder = tmp_path / "servers" / "one"
+    folder.mkdir(parents=True)
+    (folder / "instance.json").write_text("{")
+
+    assert find_instance("one", home=tmp_path) is None
