@@ -62,6 +62,8 @@ def main() -> None:
         hint = f"\n  [dim]{escape(error.hint)}[/dim]" if error.hint else ""
         err.print(f"[bold red]error:[/bold red] {escape(error.message)}{hint}", soft_wrap=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:  # the reader, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

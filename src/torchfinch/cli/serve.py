@@ -46,6 +46,8 @@ def serve(
         err.print(f"stopped {name}")
         return
     models = _models(model, store)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # a start that is cut short cleans up as after Ctrl-C
     with err.status(f"starting TorchServe with {', '.join(models)} ..."):
         instance = start_instance(name, store=store, models=models, properties=config, port=port, timeout=timeout)
     _show([instance], as_json=as_json)

@@ -1,6 +1,7 @@
 """One TorchServe on this machine: a process with ports, logs and temporary files of its own."""
 
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -19,6 +20,7 @@ from torchfinch.serving.management import ManagementClient
 DEFAULT = "default"
 """The instance that listens where `config.properties` says; others get free ports."""
 HOME = Path(".torchfinch")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LONGEST_FOLDER = 80  # a unix socket's path ends at 107 characters, and TorchServe adds names to this
 
 
@@ -93,6 +95,8 @@ def start_instance(
         TorchfinchError: it runs already, a port is taken, or a model does not load; then the worker's first traceback
             is in the message, and nothing is left running.
     """
+    if not _NAME.fullmatch(name):
+        raise TorchfinchError(f"the server name {name!r} is also a folder's name", "use letters, digits, _ - and .")
     if find_instance(name, home=home):
         raise TorchfinchError(f"the server {name} runs already", f"torchfinch serve --stop --name {name}")
     for archive in models.values():

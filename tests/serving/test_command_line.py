@@ -1,0 +1,197 @@
+"""The serving commands as a user runs them, beside a real server."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from colours import colour_image
+
+from torchfinch.serving import Instance
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Ask = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ask(server: Instance, torchfinch: Run) -> Ask:
+    """Run a command in the project of the shared server."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        [command, *rest] = arguments
+        words = [command, rest.pop(0)] if command == "models" else [command]
+        return torchfinch(*words, "--name", "shared", *rest, cwd=server.folder.parents[2])
+
+    return run
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder of two images and something that is none."""
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    (folder / "a.png").write_bytes(colour_image("red"))
+    (folder / "b.jpg").write_bytes(b"not an image")
+    (folder / "more" / "c.jpeg").write_bytes(colour_image("blue", file_format="JPEG"))
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.mark.slow
+def test_ready_exits_0_and_says_how_many_workers(ask: Ask) -> None:
+    done = ask("ready", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert {each["model"]: (each["ready"], each["workers"]) for each in json.loads(done.stdout)} == {
+        "colours": (1, 1),
+        "sizes": (1, 1),
+    }
+
+
+@pytest.mark.slow
+def test_ready_replays_the_golden_requests_of_a_model(ask: Ask) -> None:
+    assert ask("ready", "--golden", "--model", "colours").returncode == 0
+    plain = ask("ready", "--golden", "--model", "sizes")
+    assert "its archive has no golden requests" in plain.stdout
+
+
+@pytest.mark.slow
+def test_models_are_listed_as_a_table_and_as_json(ask: Ask) -> None:
+    assert "1/1 READY" in ask("models", "list").stdout
+    assert {each["modelName"] for each in json.loads(ask("models", "list", "--json").stdout)} == {"colours", "sizes"}
+    assert ask("models", "scale", "nobody", "2").stderr.startswith("error: TorchServe refused")
+
+
+@pytest.mark.slow
+def test_a_folder_is_classified_and_a_bad_file_is_a_row(ask: Ask, images: Path) -> None:
+    done = ask("predict", images, "--model", "colours", "--csv", "-")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+
+    assert done.returncode == 1
+    assert [(Path(row["image"]).name, row["label"]) for row in rows] == [
+        ("a.png", "red"),
+        ("b.jpg", ""),
+        ("c.jpeg", "blue"),
+    ]
+    assert "status 4" in rows[1]["error"]
+    assert "1 of 3 images failed" in done.stderr
+
+
+@pytest.mark.slow
+def test_one_image_is_one_line_of_json(ask: Ask, images: Path) -> None:
+    done = ask("predict", images / "a.png", "--model", "colours", "--json", "--top-k", "all")
+
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["probabilities"]) == {"red", "green", "blue"}
+
+
+@pytest.mark.slow
+def test_the_answer_of_a_plain_handler_is_shown_as_it_is(ask: Ask, images: Path) -> None:
+    done = ask("predict", images / "a.png", "--model", "sizes", "--json")
+
+    assert json.loads(done.stdout)["size"] == (images / "a.png").stat().st_size
+
+
+@pytest.mark.slow
+def test_a_server_with_several_models_asks_which(ask: Ask, images: Path) -> None:
+    done = ask("predict", images / "a.png")
+
+    assert done.returncode == 1
+    assert "colours, sizes" in done.stderr
+    assert "--model" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_explanation_is_a_png_or_numbers(ask: Ask, images: Path, tmp_path: Path) -> None:
+    drawn, numbers = tmp_path / "heat.png", tmp_path / "heat.json"
+
+    assert ask("explain", images / "a.png", "--model", "colours", "--method", "saliency", "-o", drawn).returncode == 0
+    assert ask("explain", images / "a.png", "--model", "colours", "--target", "2", "-o", numbers).returncode == 0
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    assert json.loads(numbers.read_text())["target"] == 2
+
+
+@pytest.mark.slow
+def test_an_explanation_that_makes_no_sense_writes_nothing(ask: Ask, images: Path, tmp_path: Path) -> None:
+    done = ask("explain", images / "a.png", "--model", "colours", "--target", "99", "-o", tmp_path / "heat.png")
+
+    assert done.returncode == 1
+    assert "status 422" in done.stderr
+    assert not (tmp_path / "heat.png").exists()
+
+
+@pytest.mark.slow
+def test_servers_are_listed_and_one_that_runs_is_not_started_again(ask: Ask, server: Instance) -> None:
+    [listed] = json.loads(ask("serve", "--list", "--json").stdout)
+    again = ask("serve", "--store", server.store, "--model", "sizes=sizes-1.0.mar")
+
+    assert (listed["name"], listed["pid"]) == ("shared", server.pid)
+    assert again.returncode == 1
+    assert "runs already" in again.stderr
+
+
+@pytest.mark.slow
+def test_a_server_is_detached_asked_by_its_socket_and_stopped(torchfinch: Run, server: Instance) -> None:
+    started = torchfinch("serve", "--detach", "--name", "two", "--store", server.store, "--model", "s=sizes-1.0.mar")
+    assert started.returncode == 0, started.stderr
+    try:
+        [listed] = json.loads(torchfinch("serve", "--list", "--json").stdout)
+        assert torchfinch("ready", "--socket", listed["socket"]).returncode == 0
+    finally:
+        assert torchfinch("serve", "--stop", "--name", "two").returncode == 0
+    assert torchfinch("ready", "--name", "two").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ready"], "no server called default runs here"),
+        (["serve", "--stop", "--name", "x"], "no server called x runs here"),
+        (["serve"], "there is no archive in model_store"),
+        (["serve", "--model", "nothing.mar"], "there is no archive model_store/nothing.mar"),
+        (["predict", "nothing.png"], "there is no file nothing.png"),
+        (["dev", "nothing.mar"], "there is no archive nothing.mar"),
+        (["ready", "--socket", "nothing.sock"], "no TorchServe answers on nothing.sock"),
+    ],
+)
+def test_an_error_is_one_sentence_and_what_to_do(torchfinch: Run, arguments: list[str], words: str) -> None:
+    done = torchfinch(*arguments)
+
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [["serve", "--port", "70000"], ["ready", "--nonsense"], ["predict"]])
+def test_wrong_usage_exits_2(torchfinch: Run, arguments: list[str]) -> None:
+    assert torchfinch(*arguments).returncode == 2
+
+
+def test_the_probe_does_not_load_torch() -> None:
+    script = (
+        "import sys\nfrom torchfinch.cli import build\nimport torchfinch.serving\nbuild()\n"
+        "print([name for name in ('torch', 'sklearn', 'matplotlib', 'flask', 'kubernetes') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_doctor_finds_what_is_needed(torchfinch: Run) -> None:
+    done = torchfinch("doctor", "--json")
+    found = {each["name"]: each for each in json.loads(done.stdout)}
+
+    assert done.returncode == 0, done.stderr
+    assert all(found[name]["ok"] for name in ("python", "torch", "torchserve", "java", "envoy"))
+
+
+def test_doctor_says_what_is_broken(torchfinch: Run, tmp_path: Path) -> None:
+    done = torchfinch("doctor", TORCHFINCH_JAVA=str(tmp_path))
+
+    assert done.returncode == 1
+    assert "to mend: java" in done.stderr
