@@ -94,11 +94,12 @@ def unique_labels(names: Sequence[str]) -> tuple[str, ...]:
 
     Answers map label to probability, so two classes of one name would lose one of them.
     """
-    seen: set[str] = set()
-    labels = []
+    labels: dict[str, None] = {}  # an ordered set
     for number, name in enumerate(names):
-        labels.append(f"{name} ({number})" if name in seen else name)
-        seen.add(labels[-1])
+        label = name
+        while label in labels:
+            label = f"{label} ({number})"
+        labels[label] = None
     return tuple(labels)
 
 

@@ -1,0 +1,102 @@
+"""`torchfinch train`: what goes to stdout, what to stderr, and what is refused before anything is trained."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from torchfinch.archive import read_archive
+from torchfinch.cli import build
+from torchfinch.errors import TorchfinchError
+
+QUICK = ("--set", "epochs=1", "--set", "width=4")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def torchfinch(*arguments: str) -> Result:
+    return CliRunner().invoke(build(), ["train", *arguments])
+
+
+def refusal(*arguments: str) -> str:
+    """The one line with which the command fails before it has written anything."""
+    error = torchfinch(*arguments).exception
+    assert isinstance(error, TorchfinchError)
+    assert not list(Path().glob("*/"))
+    return str(error)
+
+
+def test_stdout_is_the_path_of_the_archive(here: Path) -> None:
+    result = torchfinch("digits", *QUICK, "--version", "2.0")
+
+    assert (result.exit_code, result.stdout) == (0, "model_store/digits.mar\n")
+    info = read_archive(here / "model_store" / "digits.mar")
+    assert (info.name, info.version, info.lineage["config"]["width"]) == ("digits", "2.0", 4)
+    assert [golden.name for golden in info.golden] == [f"{number}.png" for number in range(10)]
+
+
+def test_without_packing_stdout_is_the_run_folder(here: Path) -> None:
+    result = torchfinch("digits", *QUICK, "--no-pack", "--runs", "elsewhere")
+
+    assert (result.exit_code, result.stdout) == (0, "elsewhere/digits\n")
+    assert [path.name for path in here.iterdir()] == ["elsewhere"]
+
+
+def test_an_archive_goes_where_it_is_told_with_the_handler_that_is_told(here: Path) -> None:
+    handler = Path(__file__).parents[2] / "handlers" / "averaged.py"
+    result = torchfinch("digits", *QUICK, "--output", "out/d.mar", "--handler", str(handler))
+
+    assert result.stdout == "out/d.mar\n"
+    assert read_archive(here / "out" / "d.mar").manifest["model"]["handler"] == "averaged.py"
+
+
+@pytest.mark.usefixtures("here")
+def test_unknown_recipes_and_settings_say_what_there_is() -> None:
+    assert refusal("digit") == "there is no recipe 'digit' (hint: there are digits, imagenet)"
+    assert "there is no recipe file lost/mine.py (hint: recipes by name: digits" in refusal("lost/mine.py")
+    assert "no setting 'epoch' (hint: did you mean epochs?)" in refusal("digits", "--set", "epoch=3")
+    assert "no setting 'zzz' (hint: it has seed, epochs, " in refusal("digits", "--set", "zzz=3")
+    assert "imagenet has no setting 'epochs' (hint: it has seed)" in refusal("imagenet", "--set", "epochs=3")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    "value", ["epochs=many", "epochs=0", "epochs=", "learning_rate=-1", "keep=worst", "device=tpu"]
+)
+def test_a_wrong_value_is_told_with_the_default(value: str) -> None:
+    name = value.partition("=")[0]
+
+    assert refusal("digits", "--set", value).startswith(f"{value}: ")
+    assert f"(hint: the default is --set {name}=" in refusal("digits", "--set", value)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_handler_that_could_not_be_packed_is_refused_before_training(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("x = 1\n")
+
+    assert "mine.py defines 0 classes" in refusal("digits", "--handler", "mine.py")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_setting_without_a_value_is_a_usage_error() -> None:
+    result = torchfinch("digits", "--set", "epochs")
+
+    assert result.exit_code == 2
+    assert "'epochs' is not NAME=VALUE" in result.stderr
+
+
+@pytest.mark.slow
+def test_imagenet_shows_its_golden_answers_in_place_of_an_accuracy(here: Path) -> None:
+    result = torchfinch("imagenet")
+
+    assert result.stdout == "model_store/imagenet.mar\n"
+    assert {path.name for path in (here / "runs" / "imagenet" / "golden").iterdir()} == {
+        "coffee.png",
+        "flower.jpg",
+        "golden.json",
+    }

@@ -1,0 +1,149 @@
+"""The run folder: whole, repeatable, and served as training saw it."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from torchfinch.archive import pack_run, unpack
+from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation import probabilities
+from torchfinch.handler import ImageClassifier, Preprocessing, safetensors
+from torchfinch.testing import FakeContext, predict
+from torchfinch.training import Data, Recipe, Run, load_recipe, train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe(str(ROOT / "training" / "digits.py"))
+
+
+@pytest.fixture(scope="module")
+def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two epochs of a narrow digits network: the answers are unsure, so that differences show."""
+    return train(recipe, recipe.configure({"epochs": "2", "width": "8"}), runs=tmp_path_factory.mktemp("runs"))
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_holds_what_packing_and_reports_take(run: Run) -> None:
+    files = {path.name for path in run.folder.iterdir()}
+
+    assert files == {"model.py", "weights.safetensors", "model.json", "history.jsonl", "evaluation.json", "golden"}
+    lines = (run.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert run.evaluation is not None
+    assert read(run.folder / "evaluation.json") == json.loads(json.dumps(run.evaluation.to_dict()))
+
+
+def test_lineage_says_where_the_model_comes_from(run: Run) -> None:
+    lineage = read(run.folder / "model.json")["lineage"]
+
+    assert run.evaluation is not None
+    assert lineage["recipe"] == "digits"
+    assert lineage["metrics"] == {"test_accuracy": run.evaluation.accuracy}
+    assert len(lineage["data_digest"]) == 64
+    assert (lineage["seed"], lineage["config"]["width"], lineage["torch"]) == (0, 8, torch.__version__)
+
+
+def test_the_revision_is_that_of_the_recipes_repository(recipe: Recipe, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    (project / "networks").mkdir(parents=True)
+    for name in ("digits.py", "networks/digits.py"):
+        (project / name).write_text((recipe.path.parent / name).read_text(encoding="utf-8"), encoding="utf-8")
+    git = ["git", "-C", str(project), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    mine = load_recipe(str(project / "digits.py"))
+    config = mine.configure({"epochs": "1", "width": "4"})
+
+    def revision() -> Any:
+        return read(train(mine, config, runs=tmp_path / "runs").folder / "model.json")["lineage"]["git_revision"]
+
+    assert revision() is None
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *command], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    assert revision() == head
+    with (project / "digits.py").open("a", encoding="utf-8") as file:
+        file.write("# changed\n")
+    assert revision() == f"{head}-dirty"
+
+
+def test_a_server_answers_what_the_evaluation_saw(recipe: Recipe, run: Run, tmp_path: Path) -> None:
+    config = recipe.configure({"epochs": "2", "width": "8"})
+    data, model, preprocessing = recipe.build(config)
+    model.load_state_dict(safetensors.load(run.folder / "weights.safetensors"))
+    assert data.test is not None
+    first = [data.test.targets.tolist().index(number) for number in range(10)]
+    expected = probabilities(model, data.test.pixels, preprocessing=preprocessing)[first]
+    archive = pack_run(run.folder, name="digits", version="1.0", output=tmp_path / "digits.mar")
+    unpack(archive, tmp_path / "archive")
+    context = FakeContext(tmp_path / "archive")
+    handler = ImageClassifier()
+    handler.initialize(context)
+    bodies = [(run.folder / "golden" / f"{number}.png").read_bytes() for number in range(10)]
+    answers = predict(handler, context, *bodies, headers={"torchfinch-top-k": "all"})
+
+    for row, (status, answer), golden in zip(expected, answers, run.golden, strict=True):
+        assert status == 200
+        served = torch.tensor([answer["probabilities"][label] for label in data.labels])
+        torch.testing.assert_close(served, row, atol=1e-5, rtol=0)
+        assert golden["expected"]["predicted_class"] == answer["predicted_class"]
+        for label, probability in golden["expected"]["probabilities"].items():
+            assert answer["probabilities"][label] == pytest.approx(probability, abs=1e-5)
+
+
+def test_only_what_is_a_run_is_replaced(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "thesis.tex").write_text("years of work")
+
+    with pytest.raises(TorchfinchError, match=r"digits exists and is no run .*--runs"):
+        train(recipe, recipe.configure({}), runs=tmp_path)
+    assert (tmp_path / "digits" / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_second_run_takes_the_place_of_the_first(recipe: Recipe, tmp_path: Path) -> None:
+    config = {"epochs": "1", "width": "4"}
+    train(recipe, recipe.configure(config), runs=tmp_path)
+    (tmp_path / "digits" / "left over.txt").touch()
+    train(recipe, recipe.configure({**config, "seed": "5"}), runs=tmp_path)
+
+    assert read(tmp_path / "digits" / "model.json")["lineage"]["seed"] == 5
+    assert not (tmp_path / "digits" / "left over.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
+def test_an_interrupt_leaves_the_run_before_it_and_no_other_file(recipe: Recipe, tmp_path: Path) -> None:
+    config = recipe.configure({"epochs": "1", "width": "4"})
+    train(recipe, config, runs=tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def interrupted(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+
+        def stop(pixels: torch.Tensor, _chance: torch.Generator) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+        return replace(data, augment=stop), model, preprocessing
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(recipe, build=interrupted), config, runs=tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_golden_file_that_is_no_image_is_told(recipe: Recipe, tmp_path: Path) -> None:
+    def spoilt(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+        return replace(data, golden={"notes.txt": b"no image at all"}), model, preprocessing
+
+    with pytest.raises(TorchfinchError, match=r"the golden file notes\.txt: .* are no image"):
+        train(replace(recipe, build=spoilt), recipe.configure({"epochs": "1", "width": "4"}), runs=tmp_path)
+    assert not list(tmp_path.iterdir())
