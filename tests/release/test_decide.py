@@ -137,6 +137,13 @@ def test_no_weight_before_the_canary_is_ready(play: Play) -> None:
     assert play.world.weight == 5
 
 
+def test_counts_go_with_their_versions_when_the_roles_change(play: Play) -> None:
+    play.ended(error_rate={"one": 0.01})
+    total = play.ticks[-1].decision.state.total
+    assert total.stable.errors == 0
+    assert total.canary.errors > 0
+
+
 def test_a_promoted_canary_is_the_stable_version_of_the_next_release(play: Play) -> None:
     play.ended()
     play.world.offered = "three"

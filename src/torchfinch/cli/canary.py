@@ -49,7 +49,7 @@ def run(
                 router.prepare(release.spec)
             err.print(f"http://{release.spec.route.host}:{release.spec.route.port}/predictions/{release.spec.model}")
             controller = local_controller(manifest, router=router, store=store)
-            last = _show(controller.run, until_done=until_done)
+            last = _show(controller.run, store, until_done=until_done)
     except KeyboardInterrupt:
         err.print(f"the controller ended; servers and weights stay (torchfinch canary stop {name} ends them)")
         return
@@ -65,15 +65,18 @@ def get(
     """Show where releases stand."""
     from dataclasses import asdict
 
-    from torchfinch.release.view import summary
+    from torchfinch.release.store import last_record
+    from torchfinch.release.view import SUMMARY_COLUMNS, summary
 
-    states = {store.folder.name: store.load() for store in ([_store(name)] if name else _stores())}
+    stores = [_store(name)] if name else _stores()
+    states = {store.folder.name: store.load() for store in stores}
     if as_json:
         print(json.dumps({name: asdict(state) for name, state in states.items()}, indent=2))
         return
     if not states:
         err.print("no release yet; torchfinch canary run k8s/local/digits.yaml begins one")
-    out.print(table(("name", "phase", "weight", "reason", "age"), [summary(*item) for item in states.items()]))
+    rows = [summary(store.folder.name, store.load(), last_record(store.history)) for store in stores]
+    out.print(table(SUMMARY_COLUMNS, rows))
 
 
 @app.command()
@@ -81,15 +84,17 @@ def watch(name: Name) -> None:
     """Follow a release that another process controls; ends with Ctrl-C."""
     from rich.live import Live
 
-    from torchfinch.release.view import summary
+    from torchfinch.release.store import last_record
+    from torchfinch.release.view import board
 
     store = _store(name)
     try:
         with Live(console=out, auto_refresh=False) as live:
             while True:
-                grid = table(("name", "phase", "weight", "reason", "age"), [summary(name, store.load())])
-                grid.caption = None if store.controlled else "no controller runs: torchfinch canary run MANIFEST"
-                live.update(grid, refresh=True)
+                record = last_record(store.history)
+                if record:
+                    alone = () if store.controlled else ("no controller runs: torchfinch canary run MANIFEST",)
+                    live.update(board(record, *alone), refresh=True)
                 time.sleep(0.5)
     except KeyboardInterrupt:
         return
@@ -164,10 +169,11 @@ def stop(name: Name) -> None:
     err.print(f"stopped {name}")
 
 
-def _show(run: "Callable[..., Tick]", *, until_done: bool) -> "Tick":
+def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -> "Tick":
     """Turn the controller's loop and show each turn: a live table on a terminal, lines of news on a pipe."""
     from rich.live import Live
 
+    from torchfinch.release.store import last_record
     from torchfinch.release.view import board, line
 
     def over(tick: "Tick") -> bool:
@@ -177,7 +183,9 @@ def _show(run: "Callable[..., Tick]", *, until_done: bool) -> "Tick":
         with Live(console=err, auto_refresh=False) as live:
 
             def until(tick: "Tick") -> bool:
-                live.update(board(tick), refresh=True)
+                record = last_record(store.history)
+                if record:
+                    live.update(board(record), refresh=True)
                 return over(tick)
 
             return run(until=until)

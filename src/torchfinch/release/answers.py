@@ -163,6 +163,8 @@ def start(at: Look, canary: str, reason: str, *first: Act) -> Decision:
 
 
 def end(at: Look, phase: Phase, *, stable: str, reason: str) -> Decision:
-    """Nothing is under way any more; stable has all traffic."""
-    state = changed(at.state, phase=phase, weight=0, reason=reason)
-    return move(replace(state, stable=stable, ended=at.now, last=None))
+    """Nothing is under way any more; stable has all traffic. Where the roles have changed, the counts go with them."""
+    state, total = changed(at.state, phase=phase, weight=0, reason=reason), at.state.total
+    if stable == state.canary:
+        total = Pair(stable=total.canary, canary=total.stable)
+    return move(replace(state, stable=stable, total=total, ended=at.now, last=None))

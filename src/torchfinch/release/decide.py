@@ -78,7 +78,7 @@ def _offer(at: Look) -> Decision | None:
     if offered is None or offered == state.canary:
         return None
     if offered and offered != state.stable:
-        return start(at, offered, "a new canary is offered")
+        return start(at, offered, "a new canary is offered; it is started before it gets traffic")
     if state.phase in UNDERWAY:
         return back(at, "the canary is no longer offered")
     if state.phase is Phase.ROLLED_BACK:  # forget it, so that offering it again starts again

@@ -72,8 +72,14 @@ class Envoy:
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         created = psutil.Process(child.pid).create_time()
-        write_whole(self._pid_file, json.dumps({"pid": child.pid, "created": created}))
+        write_whole(
+            self._pid_file, json.dumps({"pid": child.pid, "created": created, "route": route.model_dump(mode="json")})
+        )
         self._await_ready(child, route)
+
+    def serves(self, route: Route) -> bool:
+        """Whether the process was started with this route."""
+        return bool(json.loads(self._pid_file.read_text()).get("route") == route.model_dump(mode="json"))
 
     def stop(self) -> None:
         """End the process; returns when it is gone."""
@@ -214,6 +220,7 @@ def _listener(route: Route, weights: Mapping[str, int]) -> dict[str, Any]:
     return {
         "name": "edge",
         "address": {"socket_address": {"address": route.host, "port_value": route.port}},
+        "enable_reuse_port": False,  # otherwise two Envoys share a port in silence, and each gets half of the traffic
         "filter_chains": [
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": http}]}
         ],

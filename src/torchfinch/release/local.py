@@ -9,8 +9,11 @@ from torchfinch.release.evidence import EnvoyEvidence
 from torchfinch.release.router import EnvoyRouter
 from torchfinch.release.spec import Manifest, Spec, parse_manifest
 from torchfinch.release.store import FileStore, release_folder
-from torchfinch.serving import Instance, find_instance, replay, start_instance
+from torchfinch.serving import Instance, ManagementClient, find_instance, replay, start_instance
+from torchfinch.serving.management import READY
 
+_ANSWER_SECONDS = 5.0
+"""A server that takes longer to tell its state must not keep the controller from its other work."""
 _WARM_UP = 300
 """Requests after which a JVM has compiled what serving a request runs."""
 
@@ -62,14 +65,18 @@ class TorchServes:
         return self._find(slot) is not None
 
     def ready(self, spec: Spec, slot: str) -> int | None:
-        """1 if every worker is READY, 0 if not, None where the management socket does not answer."""
+        """1 if a worker is READY, 0 if none is, None where the management socket does not answer in time.
+
+        One worker of several that starts again is no reason to take a version back.
+        """
         instance = self._find(slot)
         if instance is None:
             return 0
         try:
-            return int(instance.management.ready(spec.model))
+            versions = ManagementClient(instance.socket, timeout=_ANSWER_SECONDS).describe(spec.model)
         except TorchfinchError:
             return None
+        return int(any(worker["status"] == READY for version in versions for worker in version["workers"]))
 
     def label(self, archive: Path) -> str:
         """Name and version, such as `digits 2.0`."""

@@ -93,6 +93,8 @@ class EnvoyRouter:
         self._ensure_envoy(spec)
         table = self.table()
         canary, trouble = table.slot("canary"), []
+        if not self.envoy.serves(spec.route):
+            trouble.append("spec.route has changed, which takes effect after torchfinch canary stop")
         weights, text = self.envoy.weights()
         mark = _read_mark(text)
         if not sum(weights.values()):
@@ -130,9 +132,10 @@ class EnvoyRouter:
         archive = self._archives.fetch(digest, source=source.archive if source else None)
         self._drain(slot)
         self._servers.stop(slot)
-        place = Place(digest=digest, label=self._servers.label(archive))
+        place = Place(digest=digest)
         self._place(slot, place)
         try:
+            place = replace(place, label=self._servers.label(archive))
             address = self._servers.start(spec, slot, archive)
         except TorchfinchError as error:
             self._place(slot, replace(place, failed=str(error)))

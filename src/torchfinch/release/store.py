@@ -21,6 +21,7 @@ Value = TypeVar("Value")
 
 _STATE = TypeAdapter(State)
 _REQUEST = TypeAdapter(Request)
+_LAST_BYTES = 256 * 1024
 _HISTORY_BYTES = 64 * 2**20
 """A longer history is put aside as `history.1.jsonl` when it is next opened."""
 
@@ -132,12 +133,24 @@ def _ends_amid_line(stream: Any) -> bool:
     return bool(stream.read(1) != b"\n")
 
 
+def last_record(path: Path) -> dict[str, Any] | None:
+    """The newest whole line of a history, or None."""
+    if not path.exists():
+        return None
+    with path.open("rb") as stream:
+        stream.seek(max(stream.seek(0, os.SEEK_END) - _LAST_BYTES, 0))
+        lines = stream.read().splitlines()
+    return next((record for record in map(_parse, reversed(lines)) if record), None)
+
+
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The lines of a history, oldest first; a half line that a kill left is passed over."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
+    return [record for record in map(_parse, path.read_bytes().splitlines()) if record]
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

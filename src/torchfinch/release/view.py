@@ -1,13 +1,21 @@
-"""A release in a person's words: a line for a pipe, tables for a terminal."""
+"""A release in a person's words: a line for a pipe, tables for a terminal. Lines of the history say all of it."""
 
 import time
 from typing import Any
 
-from rich.table import Table
+from rich.console import Group
+from rich.markup import escape
 
 from torchfinch.console import table
 from torchfinch.release.controller import Tick
-from torchfinch.release.state import Counters, State
+from torchfinch.release.state import State
+
+Record = dict[str, Any]
+
+_NUMBERS = ("requests c/s", "errors c/s", "mean ms c/s")
+SUMMARY_COLUMNS = ("name", "phase", "step", "weight", "canary", *_NUMBERS, "age", "reason")
+DECISION_COLUMNS = ("time", "phase", "step", "weight", *_NUMBERS, "reason")
+_VERDICTS = {"pass": "[green]ok[/green]", "fail": "[red]over[/red]", "hold": "[dim]wait[/dim]", "skip": "[dim]-[/dim]"}
 
 
 def line(tick: Tick) -> str:
@@ -17,46 +25,41 @@ def line(tick: Tick) -> str:
     return f"{clock(tick.time)}  {state.phase:<12} {step}  weight {state.weight:>3}  {state.reason}"
 
 
-def board(tick: Tick) -> Table:
-    """One turn as a table: both versions side by side, then the checks."""
-    state, seen = tick.decision.state, tick.seen
-    grid = table(("", "stable", "canary", "limit", ""), [], title=line(tick))
-    grid.add_row("version", seen.stable.label, seen.canary.label)
-    grid.add_row("weight", str(100 - state.weight), str(state.weight))
-    for name, pick in _COLUMNS.items():
-        grid.add_row(name, pick(state.total.stable), pick(state.total.canary))
-    for check in tick.decision.checks:
-        grid.add_row(check.name, "", number(check.value), number(check.limit), _VERDICTS[check.verdict])
-    for text in (*tick.decision.notes, *tick.trouble):
-        grid.add_row("note", text)
-    return grid
-
-
-def summary(name: str, state: State, *, steps: int | None = None) -> tuple[object, ...]:
-    """A release as the cells of a table: name, phase, weight, reason, age."""
-    age = "" if not state.started else duration((state.ended or state.at) - state.started)
-    return (name, state.phase, state.weight if steps is None else f"{state.weight} ({steps} steps)", state.reason, age)
-
-
-def decision_cells(record: dict[str, Any]) -> tuple[object, ...]:
-    """A line of the history as cells: when, phase, step, weight, both versions' numbers, why."""
+def board(record: Record, *notes: str) -> Group:
+    """A line of the history as a table: both versions side by side, then the checks with their limits."""
     stable, canary = record["stable"], record["canary"]
-    return (
-        clock(record["time"]),
-        record["phase"],
-        f"{record['step']}/{record['steps']}",
-        record["weight"],
-        f"{canary['requests']}/{stable['requests']}",
-        f"{canary['errors']}/{stable['errors']}",
-        f"{_mean(canary)}/{_mean(stable)}",
-        record["reason"],
-    )
+    title = f"{record['phase']}  step {record['step']}/{record['steps']}  {escape(record['reason'])}"
+    grid = table(("", "stable", "canary", "limit", ""), [])
+    grid.add_row("version", escape(stable["label"]), escape(canary["label"]))
+    grid.add_row("weight", str(100 - record["weight"]), str(record["weight"]))
+    for name in ("requests", "errors"):
+        grid.add_row(name, str(stable[name]), str(canary[name]))
+    grid.add_row("mean ms", _mean(stable), _mean(canary))
+    for check in record["checks"]:
+        grid.add_row(check["name"], "", number(check["value"]), number(check["limit"]), _VERDICTS[check["verdict"]])
+    news = [escape(text) for text in (*record["notes"], *record["trouble"], *notes)]
+    return Group(title, grid, *news)
 
 
-DECISION_COLUMNS = ("time", "phase", "step", "weight", "requests c/s", "errors c/s", "mean ms c/s", "reason")
+def summary(name: str, state: State, record: Record | None) -> tuple[object, ...]:
+    """Where a release stands as cells of `SUMMARY_COLUMNS`; numbers are those of the newest line of its history."""
+    age = "" if not state.started else duration((state.ended or state.at) - state.started)
+    seen = ("", "", "", "")
+    step = ""
+    if record:
+        seen = (escape(record["canary"]["label"]), *_numbers(record))
+        step = f"{record['step']}/{record['steps']}"
+    return (name, state.phase, step, state.weight, *seen, age, escape(state.reason))
 
 
-def is_decision(record: dict[str, Any], before: dict[str, Any] | None) -> bool:
+def decision_cells(record: Record) -> tuple[object, ...]:
+    """A line of the history as cells of `DECISION_COLUMNS`."""
+    step = f"{record['step']}/{record['steps']}"
+    why = "; ".join([record["reason"], *record["notes"], *record["trouble"]])
+    return (clock(record["time"]), record["phase"], step, record["weight"], *_numbers(record), escape(why))
+
+
+def is_decision(record: Record, before: Record | None) -> bool:
     """Whether a line of the history did something, or says something that the line before did not."""
     news = before is None or any(record[key] != before[key] for key in ("phase", "weight", "notes", "trouble"))
     return bool(record["actions"]) or news
@@ -78,19 +81,14 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _milliseconds(counters: Counters) -> str:
-    mean = counters.mean_latency
-    return "-" if mean is None else f"{1000 * mean:.1f} ms"
+def _numbers(record: Record) -> tuple[str, str, str]:
+    stable, canary = record["stable"], record["canary"]
+    return (
+        f"{canary['requests']}/{stable['requests']}",
+        f"{canary['errors']}/{stable['errors']}",
+        f"{_mean(canary)}/{_mean(stable)}",
+    )
 
 
-def _mean(arm: dict[str, Any]) -> str:
-    return f"{1000 * arm['latency_sum'] / arm['latency_count']:.0f}" if arm["latency_count"] else "-"
-
-
-_COLUMNS = {
-    "requests": lambda counters: str(counters.requests),
-    "errors": lambda counters: str(counters.errors),
-    "error rate": lambda counters: f"{counters.error_rate:.2%}",
-    "mean latency": _milliseconds,
-}
-_VERDICTS = {"pass": "[green]ok[/green]", "fail": "[red]over[/red]", "hold": "[dim]wait[/dim]", "skip": "[dim]-[/dim]"}
+def _mean(arm: Record) -> str:
+    return f"{1000 * arm['latency_sum'] / arm['latency_count']:.1f}" if arm["latency_count"] else "-"
