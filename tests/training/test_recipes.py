@@ -103,6 +103,28 @@ def test_recipes_that_cannot_be_run_are_told_so(tmp_path: Path, name: str, conte
         load_recipe(name)
 
 
+def test_a_neighbour_imported_without_a_dot_is_told(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("x = 1\n")
+    (tmp_path / "mine.py").write_text("from helpers import x\n")
+
+    with pytest.raises(TorchfinchError, match=r"import \.\.\."):
+        load_recipe(str(tmp_path / "mine.py"))
+
+
+def test_two_folders_may_have_networks_of_the_same_name(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        shutil.copytree(ROOT / "training", tmp_path / folder)
+    network = tmp_path / "b" / "networks" / "digits.py"
+    network.write_text(network.read_text().replace("nn.Dropout(0.3)", "nn.Dropout(0.7)"))
+    dropouts = []
+    for folder in ("a", "b"):
+        recipe = load_recipe(str(tmp_path / folder / "digits.py"))
+        _, model, _ = recipe.build(recipe.configure({}))
+        dropouts += [part.p for part in model.modules() if isinstance(part, torch.nn.Dropout)]
+
+    assert dropouts == [0.3, 0.7]
+
+
 def test_unknown_settings_and_wrong_values_are_one_line() -> None:
     recipe = load_recipe(DIGITS)
 

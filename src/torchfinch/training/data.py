@@ -81,9 +81,11 @@ def split(images: Images, *, validation: float, test: float, seed: int) -> tuple
     `validation` and `test` are shares of all images; the rest is for training.
     """
     everything = torch.arange(len(images)).numpy()
-    kept, tested = train_test_split(everything, test_size=test, stratify=images.targets, random_state=seed)
+    kept, tested = train_test_split(
+        everything, test_size=round(test * len(images)), stratify=images.targets, random_state=seed
+    )
     trained, validated = train_test_split(
-        kept, test_size=validation / (1 - test), stratify=images.targets[torch.from_numpy(kept)], random_state=seed
+        kept, test_size=round(validation * len(images)), stratify=images.targets[kept], random_state=seed
     )
     train_part, validation_part, test_part = (images[torch.from_numpy(part)] for part in (trained, validated, tested))
     return train_part, validation_part, test_part

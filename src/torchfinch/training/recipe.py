@@ -113,7 +113,8 @@ def _import(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise TorchfinchError(f"the recipe {path} cannot be imported: {_place(error, path)}") from error
+        message = f"the recipe {path} cannot be imported: {_place(error, path)}"
+        raise TorchfinchError(message, _way_out(error, path)) from error
     return module
 
 
@@ -123,3 +124,10 @@ def _place(error: Exception, path: Path) -> str:
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     place = f" (line {lines[-1]})" if lines else ""
     return f"{type(error).__name__}: {error}{place}"
+
+
+def _way_out(error: Exception, path: Path) -> str:
+    name = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if name and ((path.parent / f"{name}.py").exists() or (path.parent / name).is_dir()):
+        return f"a neighbour is imported with a dot: from .{name} import ..."
+    return f"install what has the module {name}" if name.isidentifier() else "mend the file"

@@ -10,17 +10,21 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    seed: int = Field(0, ge=0, description="fixes the first weights, the order of images and their augmentation")
+    seed: int = Field(
+        default=0, ge=0, description="fixes the first weights, the order of images and their augmentation"
+    )
 
 
 class FitSettings(Settings):
     """The settings of a recipe that is fitted to data."""
 
-    epochs: int = Field(20, ge=1, description="passes over the training images")
-    batch_size: int = Field(64, ge=1, description="images in one step, at most")
-    learning_rate: float = Field(3e-3, gt=0, description="highest one, reached after the warm-up")
-    warm_up: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(1e-2, ge=0, description="decoupled, on weights with more than one dimension")
-    keep: Literal["best", "final"] = Field("best", description="weights of the lowest validation loss, or the last")
-    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where to fit: cpu, cuda or cuda:N")
-    threads: int = Field(0, ge=0, description="CPU threads of torch while fitting; 0 leaves torch's own number")
+    epochs: int = Field(default=20, ge=1, description="passes over the training images")
+    batch_size: int = Field(default=64, ge=1, description="images in one step, at most")
+    learning_rate: float = Field(default=3e-3, gt=0, description="highest one, reached after the warm-up")
+    warm_up: float = Field(default=0.2, ge=0, lt=1, description="share of the steps in which the learning rate rises")
+    weight_decay: float = Field(default=1e-2, ge=0, description="decoupled, on weights with more than one dimension")
+    keep: Literal["best", "final"] = Field(
+        default="best", description="weights of the lowest validation loss, or the last"
+    )
+    device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where to fit: cpu, cuda or cuda:N")
+    threads: int = Field(default=0, ge=0, description="CPU threads of torch while fitting; 0 leaves torch's own number")
