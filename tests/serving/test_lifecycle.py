@@ -31,6 +31,7 @@ from serving.helpers import (
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.serving import Client, Instance, find_instance, list_instances, start_instance
+from torchfinch.serving.config import free_ports
 
 pytestmark = pytest.mark.slow
 Start = Callable[..., Instance]
@@ -73,16 +74,16 @@ def test_a_killed_server_takes_its_workers_along_and_starts_again(start: Start, 
     assert ask(start())[0] == 200
 
 
-def test_the_process_of_someone_else_is_not_mistaken_for_the_server(start: Start, tmp_path: Path) -> None:
-    instance = start()
-    record = instance.folder / "instance.json"
-    theirs = {**asdict(instance), "pid": os.getpid()}
+def test_the_process_of_someone_else_is_not_mistaken_for_the_server(server: Instance) -> None:
+    home = server.folder.parents[1]
+    record = server.folder / "instance.json"
     kept = record.read_text()
-    record.write_text(json.dumps(theirs, default=str))
-
-    assert find_instance("one", home=tmp_path / ".torchfinch") is None
-    record.write_text(kept)
-    assert find_instance("one", home=tmp_path / ".torchfinch") == instance
+    record.write_text(json.dumps({**asdict(server), "pid": os.getpid()}, default=str))
+    try:
+        assert find_instance(server.name, home=home) is None
+    finally:
+        record.write_text(kept)
+    assert find_instance(server.name, home=home) == server
 
 
 def test_a_long_path_is_no_obstacle(start: Start, tmp_path: Path) -> None:
@@ -150,11 +151,9 @@ def test_an_archive_that_is_not_there_is_named_before_anything_starts(start: Sta
         start(models={"nothing": "nothing.mar"})
 
 
-def test_a_server_does_not_start_twice(start: Start) -> None:
-    start()
-
-    with pytest.raises(TorchfinchError, match="the server one runs already"):
-        start()
+def test_a_server_does_not_start_twice(start: Start, server: Instance) -> None:
+    with pytest.raises(TorchfinchError, match=f"the server {server.name} runs already"):
+        start(server.name, home=server.folder.parents[1])
 
 
 def test_a_taken_port_is_named(start: Start) -> None:
@@ -166,21 +165,16 @@ def test_a_taken_port_is_named(start: Start) -> None:
             start(port=port)
 
 
-def test_a_chosen_port_is_the_port(start: Start) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-
-    assert start(port=port).inference_url == f"http://127.0.0.1:{port}"
-
-
-def test_a_setting_of_the_file_reaches_the_server(store: Path, tmp_path: Path) -> None:
+def test_a_chosen_port_and_a_setting_of_the_file_reach_the_server(store: Path, tmp_path: Path) -> None:
+    [port] = free_ports(1)
     file = tmp_path / "config.properties"
     file.write_text((ROOT / "config.properties").read_text() + "\nmax_request_size=1000\n")
+    models = {"sizes": "sizes-1.0.mar"}
     instance = start_instance(
-        "small", store=store, models={"sizes": "sizes-1.0.mar"}, properties=file, home=tmp_path / ".torchfinch"
+        "small", store=store, models=models, properties=file, home=tmp_path / ".torchfinch", port=port
     )
     try:
+        assert instance.inference_url == f"http://127.0.0.1:{port}"
         assert ask(instance, bytes(5000))[0] == 413
         assert ask(instance)[0] == 200
     finally:
@@ -243,7 +237,7 @@ def running(project: Path) -> Instance | None:
     return find_instance("front", home=project / ".torchfinch")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_server_in_the_foreground(project: Path, number: signal.Signals) -> None:
     with foreground(project) as process:
         until_ready(process)
