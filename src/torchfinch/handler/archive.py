@@ -1,10 +1,10 @@
 """The unpacked archive as a handler sees it: configuration, labels, network and weights."""
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -122,11 +122,13 @@ class Archive:
 
     def _network_class(self, name: str | None) -> type[nn.Module]:
         file = self.folder / str(self.manifest["model"].get("modelFile") or "model.py")
-        spec = importlib.util.spec_from_file_location(file.stem, file)
-        if spec is None or spec.loader is None or not file.exists():
-            raise ArchiveError(f"{file.name} is missing; pack the archive with a model file")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        try:
+            code = compile(file.read_bytes(), str(file), "exec")
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ArchiveError(f"{file.name} cannot be loaded: {error}; pack the archive again") from error
+        module = ModuleType(file.stem)
+        module.__file__ = str(file)
+        exec(code, vars(module))  # noqa: S102 - an import would leave a __pycache__ in the folder it reads
         defined = {
             key: value
             for key, value in vars(module).items()
