@@ -192,7 +192,6 @@ def test_a_name_that_is_a_path_is_refused_and_deletes_nothing(start: Start, tmp_
     assert (precious / "file").read_text() == "mine"
 
 
-@pytest.mark.xfail(reason="properties are written as UTF-8, and Java reads Latin-1")
 def test_a_folder_with_an_accent_is_no_obstacle(start: Start) -> None:
     with tempfile.TemporaryDirectory(prefix="café ") as folder:  # a short path: the socket stays in the folder
         instance = start(home=Path(folder) / ".torchfinch", timeout=40)
@@ -200,7 +199,6 @@ def test_a_folder_with_an_accent_is_no_obstacle(start: Start) -> None:
         instance.stop()
 
 
-@pytest.mark.xfail(reason="a model that TorchServe itself refuses is waited for until the time is over")
 def test_a_model_that_the_server_refuses_is_told_at_once(start: Start, tmp_path: Path) -> None:
     store = tmp_path / "store"
     plain_archive(store, "sizes")

@@ -35,7 +35,7 @@ def read_properties(path: Path) -> dict[str, str]:
 def derive(base: Mapping[str, str], overrides: Mapping[str, str]) -> str:
     """The text of a properties file: `base` with `overrides`, variables expanded."""
     merged = {key: _expand(value) for key, value in {**base, **overrides}.items()}
-    return "".join(f"{key}={value}\n" for key, value in merged.items())
+    return "".join(f"{key}={_escape(value)}\n" for key, value in merged.items())
 
 
 def port_of(address: str) -> int:
@@ -76,6 +76,13 @@ def check_free(port: int) -> None:
             raise TorchfinchError(
                 f"port {port} is taken", "torchfinch serve --stop, or choose another with --port"
             ) from error
+
+
+def _escape(value: str) -> str:
+    # Java reads properties as Latin-1; what lies beyond ASCII is written as UTF-16 code units
+    units = value.encode("utf-16-be")
+    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
 
 
 def _expand(value: str) -> str:

@@ -171,11 +171,25 @@ def _wait(instance: Instance, models: Mapping[str, str], timeout: float) -> None
             raise TorchfinchError(f"TorchServe ended at once: {logs.tail(instance.folder)}", "torchfinch doctor")
         if _all_ready(instance, models):
             return
+        refused = _refused(instance, models)
+        if refused:
+            raise TorchfinchError(
+                f"TorchServe refused {', '.join(refused)}: {logs.tail(instance.folder)}",
+                "torchfinch inspect ARCHIVE looks into it",
+            )
         failure = logs.first_traceback(instance.log)
         if failure:
             raise TorchfinchError(f"a model does not load:\n{failure}", "torchfinch verify ARCHIVE runs it alone")
         time.sleep(0.2)
     raise TorchfinchError(f"not ready after {timeout:g} s: {logs.tail(instance.folder)}", f"see {instance.log}")
+
+
+def _refused(instance: Instance, models: Mapping[str, str]) -> list[str]:
+    """Models that TorchServe gave up: it registers them all before its socket answers."""
+    try:
+        return sorted(set(models) - set(instance.management.models())) if instance.socket.exists() else []
+    except TorchfinchError:
+        return []
 
 
 def _all_ready(instance: Instance, models: Mapping[str, str]) -> bool:
