@@ -138,7 +138,7 @@ class Release:
         return f"http://127.0.0.1:{read_manifest(self.manifest).spec.route.port}/"
 
     @contextmanager
-    def traffic(self, path: str = "") -> Iterator[list[int]]:
+    def traffic(self, path: str = "", body: bytes = b"x") -> Iterator[list[int]]:
         """Eight clients that ask one request after the other; the statuses that they got, 0 for none."""
         statuses: list[int] = []
         stopped, url = threading.Event(), self.url + path
@@ -147,7 +147,7 @@ class Release:
             with httpx.Client(timeout=10) as client:
                 while not stopped.is_set():
                     try:
-                        statuses.append(client.post(url, content=b"x").status_code)
+                        statuses.append(client.post(url, content=body).status_code)
                     except httpx.HTTPError:
                         statuses.append(0)
                     time.sleep(0.01)  # leave the machine's cores to Envoy and the controller

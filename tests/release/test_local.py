@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from colours import colour_image
 from release.helpers import Release
-from serving.helpers import BIN, MISSING_MODULE, plain_archive, processes_of
+from serving.helpers import BIN, MISSING_MODULE, derived_archive, plain_archive, processes_of
 
 from torchfinch.release.store import FileStore, read_history
 
@@ -20,7 +21,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
     """A folder with three versions and a manifest; what was started in it is ended, and nothing may be left."""
     store = tmp_path / "model_store"
     plain_archive(store, "sizes")
-    plain_archive(store, "sizes", version="2.0")
+    derived_archive(store, "sizes", version="2.0")
     plain_archive(store, "sizes", MISSING_MODULE, version="3.0")
     made = Release(tmp_path)
     made.write("unused", model="sizes", analysis={"maxLatencyRatio": None, "maxMeanLatency": None})
@@ -48,7 +49,7 @@ def test_a_release_outlives_its_controller_and_a_broken_archive_never_gets_traff
     controller.communicate()
     servers = sorted(processes_of(project))
 
-    with release.traffic(path="predictions/sizes") as statuses:
+    with release.traffic(path="predictions/sizes", body=colour_image("red")) as statuses:
         time.sleep(1)
         controller = start(project)
         _, said = controller.communicate(timeout=240)

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
+import torch
 
 from torchfinch.serving import Instance
 
@@ -34,10 +35,33 @@ class Sizes:
         return {"size": len(body)}
 """
 MISSING_MODULE = "import a_module_that_is_not_there\n" + SIZES
+DERIVED = """
+from ts.torch_handler.image_classifier import ImageClassifier
+
+
+class Colours(ImageClassifier):
+    topk = 2
+"""
+NETWORK = """
+import torch
+
+
+class Channels(torch.nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(2, 3))
+"""
 NO_LABELS = SIZES.replace("self.initialized = True", "raise ValueError('labels.json is missing')")
 
 
-def plain_archive(folder: Path, name: str, handler: str = SIZES, *, config: str = "", version: str = "1.0") -> Path:
+def plain_archive(
+    folder: Path,
+    name: str,
+    handler: str = SIZES,
+    *,
+    config: str = "",
+    version: str = "1.0",
+    parts: Sequence[str] = (),
+) -> Path:
     """An archive by the stock torch-model-archiver with a handler that knows nothing of torchfinch."""
     folder.mkdir(parents=True, exist_ok=True)
     work = folder.parent / f"{folder.name}-{name}-{version}"
@@ -47,11 +71,21 @@ def plain_archive(folder: Path, name: str, handler: str = SIZES, *, config: str 
     options = ["--config-file", str(work / "model-config.yaml")] if config else []
     command = [
         *(str(BIN / "torch-model-archiver"), "--model-name", name, "--version", version),
-        *("--handler", str(work / f"{name}.py"), "--export-path", str(work), *options),
+        *("--handler", str(work / f"{name}.py"), "--export-path", str(work), *options, *parts),
     ]
     # the archiver works in a folder of the system's temporary folder that it names after the model
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "TMPDIR": str(work)})
     return Path(shutil.move(work / f"{name}.mar", folder / f"{name}-{version}.mar"))
+
+
+def derived_archive(folder: Path, name: str, *, version: str) -> Path:
+    """An archive as TorchServe's users have them: a handler derived from its own, a network, its weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    network = folder / "channels.py"
+    network.write_text(NETWORK)
+    torch.save({}, network.with_suffix(".pt"))
+    parts = ("--model-file", str(network), "--serialized-file", str(network.with_suffix(".pt")))
+    return plain_archive(folder, name, DERIVED, version=version, parts=parts)
 
 
 def processes_of(folder: Path) -> list[str]:
