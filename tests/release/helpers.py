@@ -14,11 +14,11 @@ import psutil
 import yaml
 
 from torchfinch.release.controller import Controller, Tick
-from torchfinch.release.local import local_controller, read_manifest
-from torchfinch.release.router import EnvoyRouter
+from torchfinch.release.local.router import EnvoyRouter
+from torchfinch.release.local.servers import local_controller, read_manifest
+from torchfinch.release.local.store import FileStore
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import Phase
-from torchfinch.release.store import FileStore
 from torchfinch.serving.config import free_ports
 
 HERE = Path(__file__).parent

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from torchfinch.release.controller import Controller
-from torchfinch.release.evidence import EnvoyEvidence
-from torchfinch.release.local import read_manifest
+from torchfinch.release.local.evidence import EnvoyEvidence
+from torchfinch.release.local.servers import read_manifest
 
 sys.path.append(str(Path(__file__).parents[1]))
 from release.helpers import Release

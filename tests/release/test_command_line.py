@@ -9,10 +9,10 @@ from typer.testing import CliRunner, Result
 from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Request
+from torchfinch.release.local.store import FileStore, last_record, read_history
 from torchfinch.release.simulated import World
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import Phase
-from torchfinch.release.store import FileStore, last_record, read_history
 
 SPEC = Spec.model_validate(
     {

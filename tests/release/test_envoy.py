@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -11,10 +12,10 @@ import pytest
 from release.helpers import HERE, Release, release
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.evidence import EnvoyEvidence
+from torchfinch.release.local.evidence import EnvoyEvidence
+from torchfinch.release.local.store import read_history
 from torchfinch.release.replay import replay
 from torchfinch.release.state import Counters, Phase
-from torchfinch.release.store import read_history
 
 pytestmark = pytest.mark.slow
 
@@ -219,7 +220,7 @@ def test_a_restarted_envoy_gets_its_weights_back(tmp_path: Path) -> None:
             controller.tick()
 
         assert it.weights == {"a": 95, "b": 5}
-        assert EnvoyEvidence(it.router).read().canary.requests == 0
+        assert only(EnvoyEvidence(it.router).read().canary).requests == 0
 
 
 def test_without_envoys_admin_socket_the_weight_holds_and_traffic_flows(tmp_path: Path) -> None:
@@ -280,12 +281,18 @@ def test_two_releases_live_side_by_side(tmp_path: Path) -> None:
 # --- evidence ---
 
 
+def only(counted: Mapping[str, Counters]) -> Counters:
+    """The counters of the one Envoy that was read."""
+    [counters] = counted.values()
+    return counters
+
+
 def test_every_kind_of_failure_is_counted_once(tmp_path: Path) -> None:
     kinds = ["good", "refused", "failed", "dropped", "garbage", "cut", "reset", "hanging", "stalled"]
     with release(tmp_path, "good 2", stable="odd", route_timeout="500ms") as it:
         outcomes = Counter(_ask(it.url + kind) for kind in kinds for _ in range(2))
         time.sleep(1.2)  # histograms are brought up to date every half second
-        counted = EnvoyEvidence(it.router).read().stable
+        counted = only(EnvoyEvidence(it.router).read().stable)
 
     assert outcomes == {"200": 2, "400": 2, "500": 2, "503": 2, "502": 2, "504": 2, "broken": 6}
     assert (counted.requests, counted.errors, counted.client_errors) == (18, 14, 2)
@@ -304,9 +311,10 @@ def test_latency_is_what_envoy_timed(tmp_path: Path) -> None:
         for _ in range(50):
             httpx.post(it.url, content=b"x")
         time.sleep(1.2)
-        counted = EnvoyEvidence(it.router).read()
+        reading = EnvoyEvidence(it.router).read()
 
-    assert counted.canary == Counters()
-    assert counted.stable.latency_count == 50
-    assert counted.stable.mean_latency
-    assert 0.001 < counted.stable.mean_latency < 0.1
+    stable = only(reading.stable)
+    assert only(reading.canary) == Counters()
+    assert stable.latency_count == 50
+    assert stable.mean_latency
+    assert 0.001 < stable.mean_latency < 0.1

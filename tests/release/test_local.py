@@ -11,7 +11,7 @@ from colours import colour_image
 from release.helpers import Release
 from serving.helpers import BIN, MISSING_MODULE, derived_archive, plain_archive, processes_of
 
-from torchfinch.release.store import FileStore, read_history
+from torchfinch.release.local.store import FileStore, read_history
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

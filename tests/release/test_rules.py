@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchfinch.release.rules import accumulate, grow, judge
+from torchfinch.release.rules import accumulate, grow, judge, merged
 from torchfinch.release.spec import Analysis
 from torchfinch.release.state import Counters, Pair, Reading
 
@@ -90,7 +90,7 @@ def test_a_limit_of_null_is_off() -> None:
 
 
 def reading(stable: int, canary: int, *, source: str = "x", errors: int = 0) -> Reading:
-    return Reading(at=0, source=source, stable=counted(stable), canary=counted(canary, errors))
+    return Reading(at=0, stable={source: counted(stable)}, canary={source: counted(canary, errors)})
 
 
 def test_the_first_reading_only_marks_where_counting_starts() -> None:
@@ -111,6 +111,17 @@ def test_a_counter_that_started_again_loses_nothing(source: str) -> None:
 def test_another_source_counts_from_zero_even_where_its_numbers_are_higher() -> None:
     total = accumulate(Pair(), reading(500, 50), reading(600, 60, source="restarted"))
     assert (total.stable.requests, total.canary.requests) == (600, 60)
+
+
+def test_pods_are_counted_one_by_one_and_one_that_comes_back_is_not_counted_twice() -> None:
+    first = Reading(at=0, stable={}, canary={"a": counted(50), "b": counted(50)})
+    without_b = Reading(at=1, stable={}, canary={"a": counted(60, 1)})
+    again = Reading(at=2, stable={}, canary={"a": counted(60, 1), "b": counted(55), "c": counted(7)})
+
+    total = accumulate(Pair(), first, without_b)
+    assert (total.canary.requests, total.canary.errors) == (10, 1)
+    total = accumulate(total, merged(first, without_b), again)
+    assert (total.canary.requests, total.canary.errors) == (22, 1)
 
 
 @pytest.mark.parametrize(

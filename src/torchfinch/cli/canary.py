@@ -14,7 +14,7 @@ from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
     from torchfinch.release.controller import Tick
-    from torchfinch.release.store import FileStore
+    from torchfinch.release.local.store import FileStore
 
 app = typer.Typer(
     no_args_is_help=True, help="Release a new version to a part of the traffic first, judged by its numbers."
@@ -34,9 +34,9 @@ def run(
     ] = False,
 ) -> None:
     """Be the controller of a release, here, until Ctrl-C; the manifest is read again at every turn."""
-    from torchfinch.release.local import local_controller, local_router, read_manifest
+    from torchfinch.release.local.servers import local_controller, local_router, read_manifest
+    from torchfinch.release.local.store import FileStore, release_folder
     from torchfinch.release.state import Phase
-    from torchfinch.release.store import FileStore, release_folder
 
     release = read_manifest(manifest)
     name = release.metadata.name
@@ -65,7 +65,7 @@ def get(
     """Show where releases stand."""
     from dataclasses import asdict
 
-    from torchfinch.release.store import last_record
+    from torchfinch.release.local.store import last_record
     from torchfinch.release.view import SUMMARY_COLUMNS, summary
 
     stores = [_store(name)] if name else _stores()
@@ -84,7 +84,7 @@ def watch(name: Name) -> None:
     """Follow a release that another process controls; ends with Ctrl-C."""
     from rich.live import Live
 
-    from torchfinch.release.store import last_record
+    from torchfinch.release.local.store import last_record
     from torchfinch.release.view import board
 
     store = _store(name)
@@ -143,7 +143,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """List the decisions of a release with their numbers, canary before stable."""
-    from torchfinch.release.store import read_history
+    from torchfinch.release.local.store import read_history
     from torchfinch.release.view import DECISION_COLUMNS, decision_cells, is_decision
 
     path = _store(name).history
@@ -160,7 +160,7 @@ def history(
 @app.command()
 def stop(name: Name) -> None:
     """End a release's Envoy and both of its servers; its state and history stay."""
-    from torchfinch.release.local import local_router
+    from torchfinch.release.local.servers import local_router
 
     store = _store(name)
     if store.controlled:
@@ -173,7 +173,7 @@ def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -
     """Turn the controller's loop and show each turn: a live table on a terminal, lines of news on a pipe."""
     from rich.live import Live
 
-    from torchfinch.release.store import last_record
+    from torchfinch.release.local.store import last_record
     from torchfinch.release.view import board, line
 
     def over(tick: "Tick") -> bool:
@@ -203,7 +203,7 @@ def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -
 
 
 def _stores() -> "list[FileStore]":
-    from torchfinch.release.store import FileStore
+    from torchfinch.release.local.store import FileStore
 
     stores = [FileStore(folder) for folder in sorted((_HOME / "releases").glob("*"))]
     return [store for store in stores if store.exists]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from torchfinch.release.rules import accumulate
+from torchfinch.release.rules import accumulate, merged
 from torchfinch.release.spec import Action, Spec
 from torchfinch.release.state import (
     UNDERWAY,
@@ -63,7 +63,9 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
     # once the roles have changed, each arm counts what was the other's
     swapped = bool(state.canary) and seen.stable.digest == state.canary
     if seen.reading and state.phase in UNDERWAY and not swapped:
-        state = replace(state, total=accumulate(state.total, state.last, seen.reading), last=seen.reading)
+        state = replace(
+            state, total=accumulate(state.total, state.last, seen.reading), last=merged(state.last, seen.reading)
+        )
     if state.phase is Phase.PAUSED and not spec.paused and state.hand is None:
         state = replace(state, phase=Phase.PROGRESSING)
     return Look(spec, state, seen, now, elapsed, notes)

@@ -1,6 +1,8 @@
 """The rule's arithmetic: growing counters that may restart, and comparing two versions. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 
 from torchfinch.release.spec import Analysis
 from torchfinch.release.state import Check, Counters, Pair, Reading, Verdict
@@ -12,11 +14,23 @@ def accumulate(total: Pair, last: Reading | None, reading: Reading) -> Pair:
     """`total` and what came since `last`; a first reading only marks where counting starts."""
     if last is None:
         return total
-    same = last.source == reading.source
     return Pair(
-        stable=grow(total.stable, _since(last.stable if same else Counters(), reading.stable)),
-        canary=grow(total.canary, _since(last.canary if same else Counters(), reading.canary)),
+        stable=grow(total.stable, _news(last.stable, reading.stable)),
+        canary=grow(total.canary, _news(last.canary, reading.canary)),
     )
+
+
+def merged(last: Reading | None, reading: Reading) -> Reading:
+    """`reading`, with the sources of `last` that it lacks: one that comes back is not counted twice."""
+    if last is None:
+        return reading
+    return replace(reading, stable={**last.stable, **reading.stable}, canary={**last.canary, **reading.canary})
+
+
+def _news(last: Mapping[str, Counters], now: Mapping[str, Counters]) -> Counters:
+    """What all sources together counted since `last`; a source not seen before started after it."""
+    news = [_since(last.get(name, Counters()), counters) for name, counters in now.items()]
+    return reduce(grow, news, Counters())
 
 
 def _since(before: Counters, now: Counters) -> Counters:

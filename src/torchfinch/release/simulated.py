@@ -106,9 +106,8 @@ class World:
         self._may("read")
         return Reading(
             at=self.now,
-            source="world",
-            stable=self.counted.get(self.stable.digest, Counters()),
-            canary=self.counted.get(self.canary.digest, Counters()),
+            stable={"world": self.counted.get(self.stable.digest, Counters())},
+            canary={"world": self.counted.get(self.canary.digest, Counters())},
         )
 
     # The store.

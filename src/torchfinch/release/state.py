@@ -1,5 +1,6 @@
 """The values of a release: what is seen, what is remembered, what is decided. Nothing here does anything."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -67,12 +68,14 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Counters as their source shows them, which may start again from zero; `source` changes when they did."""
+    """Counters of both versions as their sources show them: a proxy, or each pod.
+
+    Every source counts from its own start, and has a new name when it has started again.
+    """
 
     at: float
-    source: str
-    stable: Counters
-    canary: Counters
+    stable: Mapping[str, Counters]
+    canary: Mapping[str, Counters]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +154,7 @@ class State:
     stuck: float = 0.0
     """Seconds watched since something last moved forward, but for pauses and the step's own duration."""
     last: Reading | None = None
+    """The newest counters of every source that was ever read in this release."""
     total: Pair = Pair()
     """Since the release started."""
     at_step: Pair = Pair()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.store import read_history
+from torchfinch.release.local.store import read_history
 from torchfinch.report.charts import Axis, Chart, Event, Series, clock_axis, draw
 from torchfinch.report.decisions import TONES, Record, Turn
 from torchfinch.report.reading import reading

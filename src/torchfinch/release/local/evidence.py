@@ -4,7 +4,7 @@ import re
 import time
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.router import EnvoyRouter
+from torchfinch.release.local.router import EnvoyRouter
 from torchfinch.release.state import Counters, Reading
 
 _SAMPLE = re.compile(r"^envoy_cluster_(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
@@ -24,11 +24,11 @@ class EnvoyEvidence:
             raise TorchfinchError("Envoy is not running, so there are no measurements")
         samples = _samples(self._router.envoy.statistics())
         table = self._router.table()
+        source = f"{process.pid}-{process.create_time()}"
         return Reading(
             at=time.time(),
-            source=f"{process.pid}-{process.create_time()}",
-            stable=_counters(samples, table.slot("stable")),
-            canary=_counters(samples, table.slot("canary")),
+            stable={source: _counters(samples, table.slot("stable"))},
+            canary={source: _counters(samples, table.slot("canary"))},
         )
 
 

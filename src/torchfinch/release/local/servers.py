@@ -5,10 +5,10 @@ from pathlib import Path
 from torchfinch.archive import read_archive
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.controller import Controller
-from torchfinch.release.evidence import EnvoyEvidence
-from torchfinch.release.router import EnvoyRouter
+from torchfinch.release.local.evidence import EnvoyEvidence
+from torchfinch.release.local.router import EnvoyRouter
+from torchfinch.release.local.store import FileStore, release_folder
 from torchfinch.release.spec import Manifest, Spec, parse_manifest
-from torchfinch.release.store import FileStore, release_folder
 from torchfinch.serving import Instance, ManagementClient, find_instance, replay, start_instance
 from torchfinch.serving.management import READY
 

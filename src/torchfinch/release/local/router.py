@@ -10,8 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.adapters import View
-from torchfinch.release.archives import Archives
-from torchfinch.release.envoy import Envoy
+from torchfinch.release.local.archives import Archives
+from torchfinch.release.local.envoy import Envoy
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
 
