@@ -21,6 +21,17 @@ clean() {
 }
 trap clean EXIT
 
+python3 - << 'PYTHON'
+import socket, sys
+for port in (8080, 8090):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            sys.exit(f"error: port {port} is taken, and the demo needs 8080 and 8090: end what listens there")
+PYTHON
+
 rm -rf .torchfinch/releases/digits model_store/digits-2.0.mar model_store/digits-3.0.mar
 mkdir -p reports
 
@@ -53,7 +64,7 @@ run torchfinch pack runs/digits --name digits --version 3.0 --handler demo/broke
 cp "$release" .torchfinch/release.yaml
 sed -i 's|model_store/digits-2.0.mar|model_store/digits.mar|' .torchfinch/release.yaml
 run torchfinch canary run .torchfinch/release.yaml --until-done
-torchfinch loadtest $router --image runs/digits/golden --users 16 --rate 80 --duration 10m \
+torchfinch loadtest $router --model digits --image runs/digits/golden --users 16 --rate 80 --duration 10m \
     --output reports/loadtest-release 2> reports/traffic.log > reports/traffic.txt &
 traffic=$!
 cp "$release" .torchfinch/release.yaml
@@ -80,7 +91,7 @@ cat << 'TEXT'
 
 Open reports/demo.html in a browser. To go on:
   torchfinch dev model_store/imagenet.mar      a page to drop images on
-  torchfinch serve                             TorchServe until Ctrl-C
+  torchfinch serve --model digits.mar          TorchServe until Ctrl-C
   edit training/digits.py                      your own data and network
   edit handlers/cautious.py                    your own way to read and to answer
 TEXT

@@ -75,11 +75,13 @@ def test_golden_requests_and_lineage_travel_inside(colour_archive: Path) -> None
     assert len(info.digest) == 64
 
 
-HANDLERS = {
+HANDLERS: dict[str, tuple[str | bytes, str]] = {
     "two classes": ("class A: ...\nclass B: ...\n", "defines 2 classes"),
     "no class": ("x = 1\n", "defines 0 classes"),
     "foreign import": ("from torchfinch.archive import pack_run\nclass A: ...\n", "imports torchfinch.archive"),
     "no Python": ("class A\n", "line 1"),
+    "no UTF-8": (b"# f\xfcr alle\nclass A: ...\n", "mine.py"),
+    "no text": (b"class A: ...\n\0", "mine.py"),
 }
 
 
@@ -87,7 +89,7 @@ HANDLERS = {
 def test_handlers_that_would_not_load_are_refused(colour_run: Path, tmp_path: Path, name: str) -> None:
     source, message = HANDLERS[name]
     handler = tmp_path / "mine.py"
-    handler.write_text(source)
+    handler.write_bytes(source if isinstance(source, bytes) else source.encode())
 
     with pytest.raises(TorchfinchError, match=message):
         pack(colour_run, tmp_path, handler=handler)
@@ -127,6 +129,22 @@ def test_a_network_file_that_needs_more_than_torch_is_refused(colour_run: Path, 
 def test_names_that_cannot_stand_in_a_url_are_refused(colour_run: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(TorchfinchError, match="cannot stand in a URL"):
         pack(colour_run, tmp_path, name=name)
+
+
+@pytest.mark.parametrize("version", ["1/0", "", "1 0", "ü"])
+def test_versions_that_cannot_stand_in_a_url_are_refused(colour_run: Path, tmp_path: Path, version: str) -> None:
+    with pytest.raises(TorchfinchError, match=f"the version '{version}' cannot stand in a URL"):
+        pack(colour_run, tmp_path, version=version)
+
+
+@pytest.mark.parametrize("moment", ["abc", "-1", "1.5", "99999999999999999999"])
+def test_a_time_that_is_none_is_refused(
+    colour_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", moment)
+
+    with pytest.raises(TorchfinchError, match=f"SOURCE_DATE_EPOCH is '{moment}'"):
+        pack(colour_run, tmp_path)
 
 
 def test_a_folder_without_a_run_is_told_how_to_get_one(tmp_path: Path) -> None:

@@ -83,6 +83,20 @@ def test_what_is_no_archive_is_told_so(tmp_path: Path, content: bytes | None, me
         read_archive(path)
 
 
+def test_one_flipped_byte_anywhere_is_a_damaged_archive_and_no_traceback(tmp_path: Path) -> None:
+    whole = archive_of(tmp_path / "plain.mar", **{"model.py": b"x" * 40}).read_bytes()
+    told = 0
+    for place in range(len(whole)):
+        flipped = tmp_path / "flipped.mar"
+        flipped.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            read_archive(flipped)
+            unpack(flipped, tmp_path / "out")
+        except TorchfinchError:
+            told += 1
+    assert told > len(whole) / 2
+
+
 def test_an_archive_without_a_manifest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.mar"
     with zipfile.ZipFile(path, "w") as archive:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 Serve = Callable[..., tuple[Any, Any]]
 GOOD = colour_image("green")
 WORDS = st.sampled_from(["image", "data", "instances", "inputs", "b64", "datatype", "BYTES", "top_k", "method", "id"])
+ANY = st.characters()  # halves of surrogate pairs among them
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | WORDS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(ANY, max_size=20) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.text(ANY, max_size=5), inner, max_size=3),
     max_leaves=8,
 )
 ROWS = st.dictionaries(WORDS | st.just("body"), st.binary(max_size=60) | JSON, max_size=3)

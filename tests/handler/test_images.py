@@ -89,6 +89,17 @@ def test_formats_that_the_archive_does_not_allow_are_named() -> None:
         open_image(encode_image(Image.new("L", (4, 4))), Limits(formats=("JPEG",)))
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_the_start_of_an_allowed_format_is_a_damaged_image_and_no_foreign_one(file_format: str) -> None:
+    with pytest.raises(BadRequest, match="send an undamaged file"):
+        open_image(encode_image(Image.new("L", (4, 4)), file_format)[:12])
+
+
+def test_sound_is_not_called_an_image() -> None:
+    with pytest.raises(BadRequest, match="are no image"):
+        open_image(b"RIFF\x24\x00\x00\x00WAVEfmt " + bytes(30))
+
+
 @pytest.mark.parametrize("cut", [10, 60, 150, 400])
 def test_truncated_files_are_no_images(cut: int) -> None:
     body = encode_image(Image.effect_noise((80, 80), 90).convert("RGB"), "JPEG")

@@ -9,7 +9,7 @@ from colours import colour_image, colour_probabilities
 from PIL import Image
 from torch import Tensor
 
-from torchfinch.handler import JSON, BadRequest, Unavailable
+from torchfinch.handler import JSON, BadRequest, Unavailable, requests
 from torchfinch.handler.classifier import ImageClassifier
 from torchfinch.testing import encode_image, predict
 
@@ -135,6 +135,74 @@ def test_what_a_verb_raises_is_the_answer_of_that_image_alone(serve: Serve) -> N
     assert statuses[3] == 200
     assert answers[0][1]["message"] == "green is refused; send another colour"
     assert "ZeroDivisionError" in answers[1][1]["message"]
+
+
+class _Refuses(ImageClassifier):
+    def decode(self, body: bytes) -> Tensor:
+        if body.isdigit():
+            error = BadRequest("refused \ud800")
+            error.status = int(body)
+            raise error
+        return super().decode(body)
+
+
+@pytest.mark.parametrize(("status", "answered"), [(499, 499), (404, 404), (507, 507), (7, 500), (100_000, 500)])
+def test_any_status_of_an_error_is_answered_and_hurts_nobody(serve: Serve, status: int, answered: int) -> None:
+    handler, context = serve(_Refuses)
+
+    answers = predict(handler, context, colour_image("red"), str(status).encode(), colour_image("blue"))
+
+    assert [status for status, _ in answers] == [200, answered, 200]
+    assert answers[1][1]["code"] == answered
+    assert answers[1][1]["message"] == "refused ?"
+
+
+HALF = "\ud83d"
+"""Half of a surrogate pair, as JSON may hold it and UTF-8 may not."""
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({HALF: 1}, 422),
+        ({"image": HALF}, 400),
+        ({"id": HALF, "inputs": [{"datatype": "BYTES", "data": ["####"]}]}, 400),
+        ({"image": "aaaa", "method": HALF}, 422),
+    ],
+)
+@pytest.mark.parametrize("fast", [True, False])
+def test_half_a_character_hurts_no_neighbour(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any], status: int, fast: bool
+) -> None:
+    if not fast:
+        monkeypatch.setattr("torchfinch.handler.answers.orjson", None)
+    handler, context = serve()
+
+    answers = predict(handler, context, colour_image("red"), body)
+
+    assert [status for status, _ in answers] == [200, status]
+    assert isinstance(answers[1][1], dict), "no JSON"
+
+
+class _Unreadable(ImageClassifier):
+    def describe(self) -> JSON:
+        return {"not json": object()}
+
+
+def test_a_request_that_breaks_the_handler_itself_is_answered_alone(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler, context = serve(_Unreadable)
+
+    def parse(row: dict[str, Any], headers: dict[str, str], limit: int) -> Any:
+        return 1 / 0 if row["body"] == b"zero" else requests.parse(row, headers, limit)
+
+    monkeypatch.setattr("torchfinch.handler.image_handler.parse", parse)
+    context.new_batch([{}, {"describe": "True"}, {}])
+    answers = handler.handle([{"body": b"zero"}, {"body": b""}, {"body": colour_image("red")}], context)
+
+    assert [context.get_response_status(index)[0] for index in range(3)] == [500, 500, 200]
+    assert b"ZeroDivisionError" in answers[0]
 
 
 class _NotFinite(ImageClassifier):

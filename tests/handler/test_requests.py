@@ -93,6 +93,20 @@ def test_several_files_of_a_form_get_a_list(serve: Serve) -> None:
     assert [each["label"] for each in answer["predictions"]] == ["red", "blue"]
 
 
+def test_a_text_field_beside_a_file_is_no_image(serve: Serve) -> None:
+    status, answer = send(serve, {"image": RED, "comment": "für später".encode(), "empty": b""})
+
+    assert status == 200
+    assert answer["label"] == "red"
+
+
+def test_an_image_that_is_missing_is_called_missing(serve: Serve) -> None:
+    status, answer = send(serve, {"body": {"image": None}})
+
+    assert status == 422
+    assert answer["message"] == "an image is missing, or null; send base64 text"
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

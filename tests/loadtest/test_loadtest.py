@@ -32,7 +32,7 @@ def run(server: Any, image: Path, tmp_path: Path) -> Run:
 
     def invoke(*options: str, url: str = server.url) -> Result:
         short = ["--image", str(image), "--duration", "1s", "--users", "2", "--output", str(tmp_path / "out")]
-        return CliRunner().invoke(app, [url, *short, *options])
+        return CliRunner().invoke(app, [url, "--model", "digits", *short, *options])
 
     return invoke
 
@@ -202,6 +202,23 @@ def test_an_address_that_is_none_is_said(run: Run, url: str) -> None:
 def test_a_model_that_is_not_served_is_said(run: Run) -> None:
     with pytest.raises(TorchfinchError, match="has no model 'flowers'"):
         raise_error(run("--model", "flowers"))
+
+
+def test_an_image_that_the_server_refuses_is_said_before_the_load_begins(
+    server: Any, run: Run, image: Path, tmp_path: Path
+) -> None:
+    image.write_bytes(server.behaviour.refuse)
+    with pytest.raises(TorchfinchError, match=r"three\.png is refused with HTTP 400: .*these bytes are no image"):
+        raise_error(run())
+    assert len(server.behaviour.asked) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_server_of_the_folder_the_model_must_be_named(image: Path) -> None:
+    app = typer.Typer()
+    app.command()(loadtest)
+    with pytest.raises(TorchfinchError, match="the model must be named"):
+        raise_error(CliRunner().invoke(app, ["http://127.0.0.1:9", "--image", str(image)]))
 
 
 def test_images_that_are_not_there_are_said(run: Run, tmp_path: Path) -> None:

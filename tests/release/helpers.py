@@ -14,7 +14,7 @@ import psutil
 import yaml
 
 from torchfinch.release.controller import Controller, Tick
-from torchfinch.release.local.router import EnvoyRouter
+from torchfinch.release.local.router import EnvoyRouter, edge
 from torchfinch.release.local.servers import local_controller, read_manifest
 from torchfinch.release.local.store import FileStore
 from torchfinch.release.spec import Spec
@@ -135,7 +135,7 @@ class Release:
     @property
     def url(self) -> str:
         """Where clients ask."""
-        return f"http://127.0.0.1:{read_manifest(self.manifest).spec.route.port}/"
+        return f"http://127.0.0.1:{edge(read_manifest(self.manifest).spec).port}/"
 
     @contextmanager
     def traffic(self, path: str = "", body: bytes = b"x") -> Iterator[list[int]]:

@@ -3,15 +3,19 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from colours import colour_image
+from serving.helpers import BIN
 
 from torchfinch.serving import Instance
+from torchfinch.serving.config import free_ports
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., subprocess.CompletedProcess[str]]
@@ -165,6 +169,47 @@ def test_an_error_is_one_sentence_and_what_to_do(torchfinch: Run, arguments: lis
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 2
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize("chosen", [[], ["--model", "sizes-1.0.mar", "--model", "sizes-2.0.mar"]])
+def test_two_archives_of_one_model_are_named_and_not_served(torchfinch: Run, store: Path, chosen: list[str]) -> None:
+    done = torchfinch("serve", "--store", store, *chosen)
+
+    assert done.returncode == 1
+    assert "sizes-1.0.mar and sizes-2.0.mar are both of the model sizes" in done.stderr
+    assert "--model NAME=sizes-2.0.mar" in done.stderr
+
+
+def test_the_development_server_logs_plainly_and_leaves_nothing_after_a_signal(
+    torchfinch: Run, store: Path, tmp_path: Path
+) -> None:
+    [port] = free_ports(1)
+    command = [str(BIN / "torchfinch"), "dev", str(store / "colours.mar"), "--port", str(port)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    said = process.stderr.readline() + process.stderr.readline()
+    assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {"status": "healthy"}
+    process.terminate()
+    said += process.stderr.read()
+    process.stderr.close()
+
+    assert process.wait(30) == 0
+    assert "loading" in said
+    assert "GET /health 200\nstopped" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_project_with_a_space_in_its_name_is_quoted(torchfinch: Run) -> None:
+    assert "cd 'my project' &&" in torchfinch("init", "my project").stderr
+
+
+def test_an_archive_tells_all_of_its_files(torchfinch: Run, store: Path) -> None:
+    shown = torchfinch("inspect", store / "colours.mar").stdout
+
+    assert "..." not in shown
+    for part in ("torchfinch/handler/requests.py", "data_digest"):
+        assert part in shown
 
 
 @pytest.mark.parametrize("arguments", [["serve", "--port", "70000"], ["ready", "--nonsense"], ["predict"]])

@@ -1,5 +1,6 @@
 """The properties of a server: read, derived, and refused when they make no sense."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from serving.helpers import ROOT
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.serving.config import check_free, derive, free_ports, port_of, read_properties
-from torchfinch.serving.instance import find_instance
+from torchfinch.serving.instance import DEFAULT, find_instance, start_instance
 
 
 @pytest.fixture
@@ -62,13 +63,46 @@ def test_free_ports_are_different_and_free() -> None:
 
     assert len(set(ports)) == 4
     for port in ports:
-        check_free(port)
+        check_free(f"http://127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1", "unix:/tmp/x.sock"])
 def test_an_address_without_a_port_is_refused(address: str) -> None:
     with pytest.raises(TorchfinchError, match="has no port"):
         port_of(address)
+
+
+@pytest.mark.parametrize("port", ["99999", "http", "-1"])
+def test_an_impossible_port_is_refused(port: str) -> None:
+    with pytest.raises(TorchfinchError, match=f"http://127.0.0.1:{port} has no possible port"):
+        port_of(f"http://127.0.0.1:{port}")
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "config.properties"
+    file.write_bytes("a=b\n# f\xfcr alle\n".encode("latin-1"))
+
+    with pytest.raises(TorchfinchError, match="line 2 is not UTF-8") as raised:
+        read_properties(file)
+    assert raised.value.hint == "save the file as UTF-8"
+
+
+@pytest.mark.parametrize("key", ["inference_address", "metrics_address", "grpc_inference_port", "grpc_management_port"])
+def test_a_taken_port_is_named_before_anything_starts(store: Path, tmp_path: Path, key: str) -> None:
+    keys = ["inference_address", "metrics_address", "grpc_inference_port", "grpc_management_port"]
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        ports = dict(zip(keys, free_ports(4), strict=True)) | {key: port}
+        values = {name: f"http://127.0.0.1:{port}" if "address" in name else str(port) for name, port in ports.items()}
+        file = tmp_path / "config.properties"
+        file.write_text(derive(read_properties(ROOT / "config.properties"), values))
+
+        with pytest.raises(TorchfinchError, match=f"^port {port} is taken"):
+            start_instance(
+                DEFAULT, store=store, models={"colours": "colours.mar"}, properties=file, home=tmp_path / "home"
+            )
 
 
 def test_a_file_that_is_no_instance_is_no_instance(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The development server: the requirement's routes beside TorchServe's, and a page."""
+"""The development server: routes of its own beside TorchServe's, and a page."""
 
 import base64
 from pathlib import Path
@@ -16,7 +16,7 @@ def client(colour_archive: Path, tmp_path: Path) -> FlaskClient:
     return create_app(colour_archive, tmp_path / "model").test_client()
 
 
-def test_the_requirements_route_answers_with_a_list_of_all_probabilities(client: FlaskClient) -> None:
+def test_predict_answers_with_a_list_of_all_probabilities(client: FlaskClient) -> None:
     image = base64.b64encode(colour_image("green")).decode()
     answer = client.post("/predict", json={"image": image})
 
@@ -28,14 +28,48 @@ def test_the_requirements_route_answers_with_a_list_of_all_probabilities(client:
 
 
 @pytest.mark.parametrize("content", [{}, {"image": "####"}, {"image": base64.b64encode(b"text").decode()}])
-def test_the_requirements_route_says_what_is_wrong(client: FlaskClient, content: dict[str, str]) -> None:
+def test_predict_says_what_is_wrong(client: FlaskClient, content: dict[str, str]) -> None:
     answer = client.post("/predict", json=content)
 
     assert answer.status_code in {400, 422}
     assert answer.get_json()["error"]
 
 
-def test_health_is_as_the_requirement_has_it(client: FlaskClient) -> None:
+RED64 = base64.b64encode(colour_image("red")).decode()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"[1, 2]", "application/json"),
+        (b"null", "application/json"),
+        (b'{"image": null}', "application/json"),
+        (b'{"image": ["%s", "%s"]}' % (RED64.encode(), RED64.encode()), "application/json"),
+        (b'{"image": "%s", "top_k": 1}' % RED64.encode(), "application/json"),
+        (b"{", "application/json"),
+        (b"", "text/plain"),
+        (b"a=b", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_predict_answers_any_wrong_body_with_json(client: FlaskClient, body: bytes, content_type: str) -> None:
+    answer = client.post("/predict", data=body, content_type=content_type)
+
+    assert answer.status_code in {400, 422}
+    assert answer.get_json()["error"]
+
+
+def test_predict_takes_bare_bytes_too(client: FlaskClient) -> None:
+    answer = client.post("/predict", data=colour_image("blue"))
+
+    assert answer.status_code == 200
+    assert len(answer.get_json()["probabilities"]) == 3
+
+
+def test_an_address_that_is_none_is_answered_with_json(client: FlaskClient) -> None:
+    assert client.get("/nothing").get_json()["code"] == 404
+
+
+def test_health_is_healthy(client: FlaskClient) -> None:
     assert client.get("/health").get_json() == {"status": "healthy"}
 
 

@@ -26,7 +26,7 @@ from torchfinch.project import project_file
 
 FORMAT = 1
 """Version of what torchfinch adds to TorchServe's archive."""
-_EPOCH_1980 = 315532800  # zip files know no earlier time
+_FIRST, _LAST = 315532800, 4354819199  # zip files know the years 1980 to 2107
 
 
 def pack_run(
@@ -49,6 +49,7 @@ def pack_run(
     handler = handler or project_file("handlers/classifier.py")
     described = _described(run)
     sources.check_name(name)
+    sources.check_name(version, what="version")
     sources.check_handler(handler)
     sources.check_network(run / "model.py")
     weights = _weights(run)
@@ -138,7 +139,10 @@ def _dump(content: Mapping[Any, Any]) -> bytes:
 
 
 def _time() -> time.struct_time:
-    return time.gmtime(max(int(os.environ.get("SOURCE_DATE_EPOCH", _EPOCH_1980)), _EPOCH_1980))
+    text = os.environ.get("SOURCE_DATE_EPOCH") or "0"
+    if not text.isdecimal() or int(text) > _LAST:
+        raise TorchfinchError(f"SOURCE_DATE_EPOCH is {text!r}", "set it to whole seconds since 1970, or unset it")
+    return time.gmtime(max(int(text), _FIRST))
 
 
 def _write(files: Mapping[str, bytes], output: Path) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import stat
+import struct
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +24,8 @@ MAX_EXPANDED = 8 * 2**30
 """Most bytes that an archive may unpack to."""
 _MAX_ENTRIES = 10_000
 _MAX_TEXT = 16 * 2**20
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, UnicodeDecodeError)
+"""What `zipfile` raises for bytes that are not what they were; RuntimeError for a flag that says encrypted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +66,9 @@ def read_archive(path: Path) -> ArchiveInfo:
     """Read what an archive says about itself, without unpacking it.
 
     Raises:
-        TorchfinchError: the file is missing, no archive, unsafe to unpack, or lacks what TorchServe needs.
+        TorchfinchError: the file is missing, no archive, damaged, unsafe to unpack, or lacks what TorchServe needs.
     """
-    with _open(path) as archive:
+    with _opened(path) as archive:
         manifest = _json(archive, MANIFEST)
         if not isinstance(manifest.get("model"), dict) or not {"modelName", "handler"} <= set(manifest["model"]):
             raise TorchfinchError(f"{path.name}: {MANIFEST} names no model and handler", "pack the archive again")
@@ -84,24 +89,27 @@ def unpack(path: Path, folder: Path, *, limit: int = MAX_EXPANDED) -> None:
     """Unpack an archive into `folder`.
 
     Raises:
-        TorchfinchError: an entry would leave the folder, is a link, or the whole expands beyond `limit` bytes.
+        TorchfinchError: the file is damaged, an entry would leave the folder or is a link, or the whole expands beyond
+            `limit` bytes.
     """
-    with _open(path, limit=limit) as archive:
+    with _opened(path, limit=limit) as archive:
         archive.extractall(folder)
 
 
-def _open(path: Path, *, limit: int = MAX_EXPANDED) -> zipfile.ZipFile:
+@contextmanager
+def _opened(path: Path, *, limit: int = MAX_EXPANDED) -> Iterator[zipfile.ZipFile]:
+    """The archive, found harmless; a fault of its bytes that shows only while it is read is told in the same way."""
     if not path.is_file():
         raise TorchfinchError(f"there is no archive {path}", "torchfinch train or torchfinch pack makes one")
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise TorchfinchError(f"{path} is no model archive: {error}", "a .mar is a zip file") from error
-    problem = _problem(archive.infolist(), limit)
-    if problem:
-        archive.close()
-        raise TorchfinchError(f"{path.name} is refused: {problem}", "do not serve it; ask where it came from")
-    return archive
+        with zipfile.ZipFile(path) as archive:
+            problem = _problem(archive.infolist(), limit)
+            if problem:
+                raise TorchfinchError(f"{path.name} is refused: {problem}", "do not serve it; ask where it came from")
+            yield archive
+    except _DAMAGED as error:
+        hint = "a .mar is a zip file: pack it again, or copy it again from where it came"
+        raise TorchfinchError(f"{path} is no model archive, or a damaged one: {error}", hint) from error
 
 
 def _problem(entries: list[zipfile.ZipInfo], limit: int) -> str | None:

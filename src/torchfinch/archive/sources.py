@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,14 +13,14 @@ _NETWORK_MAY_IMPORT = {"torch", "torchvision", *sys.stdlib_module_names}
 _TAKEN = {"model", "torch", "torchvision", "torchfinch", "ts", "PIL", "numpy", "golden", *sys.stdlib_module_names}
 
 
-def check_name(name: str) -> None:
-    """Refuse a model name that cannot stand in a URL.
+def check_name(name: str, *, what: str = "model name") -> None:
+    """Refuse a name that cannot stand in the URL of a prediction, `/predictions/MODEL/VERSION`.
 
     Raises:
-        TorchfinchError: the name has other characters than letters, digits, `_`, `-` and `.`.
+        TorchfinchError: it has other characters than letters, digits, `_`, `-` and `.`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise TorchfinchError(f"the model name {name!r} cannot stand in a URL", "use letters, digits, _ - and .")
+        raise TorchfinchError(f"the {what} {name!r} cannot stand in a URL", "use letters, digits, _ - and .")
 
 
 def check_handler(path: Path) -> None:
@@ -61,11 +62,14 @@ def check_network(path: Path) -> None:
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        with tokenize.open(path) as stream:
+            return ast.parse(stream.read(), filename=str(path))
     except OSError as error:
         raise TorchfinchError(f"{path} cannot be read: {error.strerror}") from error
     except SyntaxError as error:
-        raise TorchfinchError(f"{path.name}, line {error.lineno}: {error.msg}", "mend the file") from error
+        raise TorchfinchError(f"{path.name}, line {error.lineno or 1}: {error.msg}", "mend the file") from error
+    except ValueError as error:  # another encoding, or a byte 0
+        raise TorchfinchError(f"{path.name} is no Python: {error}", "mend the file") from error
 
 
 def _imports(tree: ast.Module) -> Iterator[str]:

@@ -16,9 +16,13 @@ _COMMANDS = {  # in the order of the way from a script to production
     "init": "init:init",
     "doctor": "doctor:doctor",
     "train": "train:train",
+    "crossval": "crossval:crossval",
+    "tune": "tune:tune",
     "pack": "pack:pack",
     "inspect": "pack:inspect",
     "verify": "pack:verify",
+    "push": "pull:push",
+    "pull": "pull:pull",
     "dev": "dev:dev",
     "serve": "serve:serve",
     "ready": "ready:ready",
@@ -27,6 +31,8 @@ _COMMANDS = {  # in the order of the way from a script to production
     "explain": "predict:explain",
     "loadtest": "loadtest:loadtest",
     "canary": "canary:app",
+    "controller": "controller:controller",
+    "abtest": "abtest:app",
     "report": "report:report",
 }
 

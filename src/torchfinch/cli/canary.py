@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from torchfinch.cli.simulate import simulate
 from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
@@ -20,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True, help="Release a new version to a part of the traffic first, judged by its numbers."
 )
 
+app.command()(simulate)
+
 _HOME = Path(".torchfinch")
 Name = Annotated[str, typer.Argument(help="The release's name, metadata.name of its manifest.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -30,16 +33,21 @@ _Action = Literal["promote", "abort", "retry", "skip", "resume"]
 def run(
     manifest: Annotated[Path, typer.Argument(help="A manifest of kind CanaryRelease.", show_default=False)],
     until_done: Annotated[
-        bool, typer.Option("--until-done", help="Return when the release has ended: 0 promoted, 1 rolled back.")
+        bool,
+        typer.Option(
+            "--until-done",
+            help="Return when the release has ended: 0 promoted or nothing to release, 1 rolled back, 130 interrupted.",
+        ),
     ] = False,
 ) -> None:
     """Be the controller of a release, here, until Ctrl-C; the manifest is read again at every turn."""
+    from torchfinch.release.local.router import edge
     from torchfinch.release.local.servers import local_controller, local_router, read_manifest
     from torchfinch.release.local.store import FileStore, release_folder
     from torchfinch.release.state import Phase
 
     release = read_manifest(manifest)
-    name = release.metadata.name
+    route, name = edge(release.spec), release.metadata.name
     store = FileStore(release_folder(name, home=_HOME))
     router = local_router(name, home=_HOME)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -47,12 +55,15 @@ def run(
         with store.locked():
             with err.status("starting the stable version and Envoy ..."):
                 router.prepare(release.spec)
-            err.print(f"http://{release.spec.route.host}:{release.spec.route.port}/predictions/{release.spec.model}")
+            err.print(f"http://{route.host}:{route.port}/predictions/{release.spec.model}")
             controller = local_controller(manifest, router=router, store=store)
             last = _show(controller.run, store, until_done=until_done)
     except KeyboardInterrupt:
         err.print(f"the controller ended; servers and weights stay (torchfinch canary stop {name} ends them)")
-        return
+        raise typer.Exit(130 if until_done else 0) from None
+    if last.decision.state.phase is Phase.IDLE:
+        what = release.spec.canary.archive if release.spec.canary else "no canary is named, and the stable version"
+        err.print(f"nothing to release: {what} is stable already", soft_wrap=True)
     if last.decision.state.phase is Phase.ROLLED_BACK:
         raise typer.Exit(1)
 
@@ -162,7 +173,7 @@ def stop(name: Name) -> None:
     """End a release's Envoy and both of its servers; its state and history stay."""
     from torchfinch.release.local.servers import local_router
 
-    store = _store(name)
+    store = _store(name, begun=False)
     if store.controlled:
         raise TorchfinchError(f"a controller of {name} is at work", "end it first, with Ctrl-C where it runs")
     local_router(name, home=_HOME).stop()
@@ -174,9 +185,13 @@ def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -
     from rich.live import Live
 
     from torchfinch.release.local.store import last_record
+    from torchfinch.release.state import UNDERWAY, Phase
     from torchfinch.release.view import board, line
 
     def over(tick: "Tick") -> bool:
+        at_rest = tick.decision.state.phase not in {*UNDERWAY, Phase.ROLLING_BACK}
+        if until_done and tick.seen.offered is None and at_rest:
+            raise TorchfinchError(f"there is nothing to release: {'; '.join(tick.trouble)}")
         return until_done and tick.outcome is not None
 
     if err.is_terminal:
@@ -202,17 +217,19 @@ def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -
     return run(until=until_piped)
 
 
-def _stores() -> "list[FileStore]":
+def _stores(*, begun: bool = True) -> "list[FileStore]":
+    """The releases here; with `begun=False` those too whose first start failed, or whose state is lost."""
     from torchfinch.release.local.store import FileStore
 
     stores = [FileStore(folder) for folder in sorted((_HOME / "releases").glob("*"))]
-    return [store for store in stores if store.exists]
+    return [store for store in stores if store.exists or not begun]
 
 
-def _store(name: str) -> "FileStore":
-    found = next((store for store in _stores() if store.folder.name == name), None)
+def _store(name: str, *, begun: bool = True) -> "FileStore":
+    stores = _stores(begun=begun)
+    found = next((store for store in stores if store.folder.name == name), None)
     if found is None:
-        known = ", ".join(store.folder.name for store in _stores()) or "none"
+        known = ", ".join(store.folder.name for store in stores) or "none"
         raise TorchfinchError(f"there is no release {name} here (known: {known})", "torchfinch canary run MANIFEST")
     return found
 

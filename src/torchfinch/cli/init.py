@@ -1,5 +1,6 @@
 """`torchfinch init`: a project of the same shape as torchfinch's own repository."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,4 +19,6 @@ def init(
 
     create(name)
     print(name)
-    err.print(f"next: cd {name} && torchfinch doctor && bash demo/run.sh")
+    err.print(
+        f"next: cd {shlex.quote(str(name))} && torchfinch doctor && bash demo/run.sh", markup=False, soft_wrap=True
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 import typer
 
 from torchfinch import console
+from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
     from torchfinch.loadtest import LoadTest, Numbers, Summary
@@ -21,7 +22,9 @@ def loadtest(
     url: Annotated[str, typer.Argument(help="Where predictions are served.")] = "http://127.0.0.1:8080",
     *,
     image: Annotated[list[Path], typer.Option(help="Image, or a folder of images; repeat for more.", exists=True)],
-    model: Annotated[str, typer.Option(help="Model, or MODEL/VERSION.")] = "digits",
+    model: Annotated[
+        str | None, typer.Option(help="Model, or MODEL/VERSION; may be left out when the server has only one.")
+    ] = None,
     users: Annotated[int, typer.Option(help="Users at once, each waiting for its answer.", min=1)] = 8,
     duration: Annotated[str, typer.Option(help="For how long: 30s, 5m, 1h30m.")] = "30s",
     rate: Annotated[
@@ -62,9 +65,10 @@ def loadtest(
     limits = [_parse(parse_limit, text, option="--limit") for text in limit or []]
     if rate is not None and rate <= 0:
         raise typer.BadParameter(f"{rate:g} is not above 0", param_hint="--rate")
+    url = url.rstrip("/")
     test = LoadTest(
-        url=url.rstrip("/"),
-        model=model,
+        url=url,
+        model=model or _only_model(url),
         images=tuple(image),
         bad_images=tuple(bad_image or []),
         bad_share=bad_share,
@@ -90,6 +94,18 @@ def _parse(parse: Callable[[str], Value], text: str, *, option: str) -> Value:
         return parse(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def _only_model(url: str) -> str:
+    from torchfinch.cli.predict import only_model
+    from torchfinch.serving import list_instances
+
+    instance = next((instance for instance in list_instances() if instance.inference_url == url), None)
+    if instance is None:
+        raise TorchfinchError(
+            f"no server of this folder answers at {url}, so the model must be named", "--model digits"
+        )
+    return only_model(instance)
 
 
 class _Progress:

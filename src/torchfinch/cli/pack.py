@@ -1,14 +1,17 @@
 """`torchfinch pack`, `inspect` and `verify`: archives from the command line."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from torchfinch.console import err, out, table
 
 Archive = Annotated[Path, typer.Argument(help="The .mar file.", show_default=False)]
+_LISTED = 20
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -70,7 +73,7 @@ def inspect(archive: Archive, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(described, indent=2, ensure_ascii=False))
         return
-    rows = [(key, _short(value)) for key, value in described.items() if value not in (None, {}, [])]
+    rows = [row for key, value in described.items() if value not in (None, {}, []) for row in _rows(key, value)]
     out.print(table(("", ""), rows))
 
 
@@ -95,10 +98,13 @@ def verify(
         raise typer.Exit(1)
 
 
-def _short(value: object) -> str:
-    if isinstance(value, dict):
-        value = ", ".join(f"{key} {_short(each)}" for key, each in value.items())
+def _rows(key: str, value: object) -> Iterator[tuple[str, str]]:
+    """One row for a value, or one for each that it holds; the key stands before the first."""
+    if isinstance(value, Mapping):
+        lines = [f"{name}  {json.dumps(each) if isinstance(each, dict) else each}" for name, each in value.items()]
     elif isinstance(value, list):
-        value = f"{len(value)}: " + ", ".join(map(str, value))
-    text = str(value)
-    return text if len(text) <= 300 else f"{text[:297]}..."
+        shown = ", ".join(map(str, value[:_LISTED]))
+        lines = [f"{len(value)}: {shown}" + (" and more, see --json" if len(value) > _LISTED else "")]
+    else:
+        lines = [str(value)]
+    yield from zip([key, *[""] * len(lines)], map(escape, lines), strict=False)

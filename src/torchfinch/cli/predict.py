@@ -5,12 +5,15 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from torchfinch.console import err, out, progress, table
 from torchfinch.errors import TorchfinchError
+
+if TYPE_CHECKING:
+    from torchfinch.serving import Instance
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 Server = Annotated[str, typer.Option("--name", help="Which server.")]
@@ -96,12 +99,19 @@ def _where(name: str, url: str | None, model: str | None) -> tuple[str, str]:
             raise TorchfinchError("with --url the model must be named", "--model digits")
         return url, model
     instance = find(name)
-    if model is None:
-        models = instance.management.models()
-        if len(models) != 1:
-            raise TorchfinchError(f"the server has {', '.join(models) or 'no models'}", "choose with --model")
-        model = models[0]
-    return instance.inference_url, model
+    return instance.inference_url, model or only_model(instance)
+
+
+def only_model(instance: "Instance") -> str:
+    """The one model of a server.
+
+    Raises:
+        TorchfinchError: it has several, or none.
+    """
+    models = instance.management.models()
+    if len(models) != 1:
+        raise TorchfinchError(f"the server has {', '.join(models) or 'no models'}", "choose with --model")
+    return models[0]
 
 
 def _ask(client: Any, model: str, path: Path, top_k: str | None) -> dict[str, Any]:

@@ -20,7 +20,9 @@ Name = Annotated[str, typer.Option(help="Which server; `default` listens where c
 def serve(
     model: Annotated[
         list[str] | None,
-        typer.Option(help="An archive of the store, FILE or NAME=FILE; may be given again. All if not given."),
+        typer.Option(
+            help="An archive of the store, FILE or NAME=FILE; may be given again. All if not given, one of each model."
+        ),
     ] = None,
     name: Name = "default",
     store: Annotated[Path, typer.Option(help="The folder of archives.")] = Path("model_store"),
@@ -73,15 +75,18 @@ def find(name: str) -> "Instance":
 def _models(chosen: list[str] | None, store: Path) -> dict[str, str]:
     from torchfinch.archive import read_archive
 
-    if chosen:
-        pairs = [text.rpartition("=") for text in chosen]
-        return {name or read_archive(store / archive).name: archive for name, _, archive in pairs}
-    archives = sorted(store.glob("*.mar"))
-    if not archives:
+    pairs = [text.rpartition("=") for text in chosen or sorted(path.name for path in store.glob("*.mar"))]
+    if not pairs:
         raise TorchfinchError(f"there is no archive in {store}", "torchfinch train digits makes one")
     models: dict[str, str] = {}
-    for archive in archives:
-        models.setdefault(read_archive(archive).name, archive.name)
+    for given, _, archive in pairs:
+        name = given or read_archive(store / archive).name
+        if name in models:
+            raise TorchfinchError(
+                f"{models[name]} and {archive} are both of the model {name}",
+                f"choose with --model {models[name]}, or serve one under a name of its own: --model NAME={archive}",
+            )
+        models[name] = archive
     return models
 
 

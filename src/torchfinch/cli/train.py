@@ -16,32 +16,44 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="A recipe in training/, such as digits, or the path of one.", show_default=False)
+        str,
+        typer.Argument(
+            help="A recipe in training/, such as digits, or the path of one; or a YAML file that names it.",
+            metavar="RECIPE|CONFIG.yaml",
+            show_default=False,
+        ),
     ],
     version: Annotated[str, typer.Option(help="The model's version.")] = "1.0",
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", help="Set a field of the recipe's Config; may be given again.", metavar="NAME=VALUE"),
     ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last epoch of an interrupted training.")] = False,
     runs: Annotated[Path, typer.Option(help="Where the run folder is left.")] = Path("runs"),
     output: Annotated[Path | None, typer.Option(help="The archive; model_store/NAME.mar if not given.")] = None,
     pack: Annotated[bool, typer.Option("--pack/--no-pack", help="Pack the run into an archive.")] = True,
-    handler: Annotated[Path | None, typer.Option(help="A handler file; the stock classifier if not given.")] = None,
+    handler: Annotated[Path | None, typer.Option(help="A handler file; the stock one if not given.")] = None,
 ) -> None:
-    """Train a recipe, evaluate it, and pack it; prints the archive's path, or the run folder's with --no-pack."""
-    values = dict(_pair(text) for text in setting or ())
+    """Train a recipe, evaluate it, and pack it; prints the archive's path, or the run folder's with --no-pack.
+
+    Settings come from the recipe, then the YAML file, then the environment (TORCHFINCH_TRAIN_EPOCHS=3), then --set.
+    """
+    flags = dict(_pair(text) for text in setting or ())
     from torchfinch.archive import pack_run
     from torchfinch.archive.sources import check_handler, check_name
-    from torchfinch.training import load_recipe
+    from torchfinch.training import from_environment, load_recipe, rank, read_config
     from torchfinch.training import train as run_recipe
 
-    loaded = load_recipe(recipe)
-    config = loaded.configure(values)
+    name, file = read_config(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else (recipe, {})
+    loaded = load_recipe(name)
+    config = loaded.configure(file, from_environment(), flags)
     check_name(loaded.name)
     if handler:
         check_handler(handler)
     start = perf_counter()
-    run = run_recipe(loaded, config, runs=runs)
+    run = run_recipe(loaded, config, runs=runs, resume=resume)
+    if rank():
+        return
     err.print(table(("result", ""), _rows(run, perf_counter() - start)))
     if not pack:
         print(run.folder)

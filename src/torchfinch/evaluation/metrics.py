@@ -1,12 +1,23 @@
-"""Accuracy, cross-entropy, confusion matrix, and precision, recall and F1 by class."""
+"""Every number on a classifier, from true classes and probabilities, with scikit-learn's definitions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    confusion_matrix,
+    log_loss,
+    matthews_corrcoef,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation.calibration import Bin, expected_calibration_error, reliability
 
 
 @dataclass(frozen=True)
@@ -17,10 +28,25 @@ class ClassMetrics:
     """TP / (TP + FP): how many of the answers with this label are right."""
     recall: float
     """TP / (TP + FN): how many images of this class are found."""
+    specificity: float
+    """TN / (TN + FP): how many images of other classes are not taken for this one."""
     f1: float
     """Harmonic mean of precision and recall."""
     support: int
     """Images of this class."""
+    roc_auc: float | None
+    """Chance that an image of this class gets a higher probability of it than one of another; `None` without both."""
+    average_precision: float | None
+    """Precision averaged over the steps in recall; `None` as above."""
+
+
+@dataclass(frozen=True)
+class Average:
+    """Precision, recall and F1 in one of the three ways to average them."""
+
+    precision: float
+    recall: float
+    f1: float
 
 
 @dataclass(frozen=True)
@@ -33,12 +59,27 @@ class Evaluation:
     """Images looked at."""
     accuracy: float
     """Share of images whose most probable class is the true one."""
+    balanced_accuracy: float
+    """Mean recall of the classes that have images."""
+    matthews_correlation: float
+    """Correlation of truth and answer, -1 to 1; 0 is chance, however unequal the classes are."""
     cross_entropy: float
     """Mean over the images of `-ln p(true class)`."""
-    confusion_matrix: tuple[tuple[int, ...], ...]
-    """Counts of images: rows are true classes, columns are answers."""
+    roc_auc: float | None
+    """Mean of the classes' one-vs-rest values."""
+    average_precision: float | None
+    """Mean of the classes' values."""
+    calibration_error: float
+    """Expected calibration error of the most probable class."""
+    averages: Mapping[str, Average]
+    """`macro`: mean of the classes seen or answered; `weighted`: by their images; `micro`: of all answers together,
+    which is the accuracy where every image has one class."""
     per_class: Mapping[str, ClassMetrics]
     """By label, in the order of the labels."""
+    reliability: tuple[Bin, ...]
+    """Accuracy by confidence."""
+    confusion_matrix: tuple[tuple[int, ...], ...]
+    """Counts of images: rows are true classes, columns are answers."""
 
     @property
     def worst(self) -> tuple[str, ClassMetrics]:
@@ -55,28 +96,82 @@ def evaluate(targets: ArrayLike, probabilities: ArrayLike, *, labels: Sequence[s
     """Compare true classes of shape (N,) with probabilities of shape (N, C), C being the number of labels.
 
     Raises:
-        ValueError: the shapes disagree, there are no images, or a target is no class.
+        TorchfinchError: the shapes disagree, there are no images, a target is no class, or a row no probabilities.
     """
-    truth, rows = np.asarray(targets), np.asarray(probabilities, dtype=np.float64)
-    classes = np.arange(len(labels))
-    if not len(truth) or rows.shape != (len(truth), len(labels)):
-        raise ValueError(f"{len(truth)} targets and {len(labels)} labels do not fit probabilities of {rows.shape}")
-    if not np.isin(truth, classes).all():
-        raise ValueError(f"targets run from {truth.min()} to {truth.max()}; {len(labels)} labels allow 0 and up")
+    truth, rows = _checked(np.asarray(targets), np.asarray(probabilities, dtype=np.float64), classes=len(labels))
     answers = rows.argmax(axis=1)
-    precision, recall, f1, support = precision_recall_fscore_support(truth, answers, labels=classes, zero_division=0)
-    columns = zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    counts = confusion_matrix(truth, answers, labels=np.arange(len(labels)))
+    per_class = dict(zip(labels, _by_class(truth, rows, counts), strict=True))
+    bins = reliability(rows.max(axis=1), answers == truth)
     return Evaluation(
         labels=tuple(labels),
         samples=len(truth),
         accuracy=float(accuracy_score(truth, answers)),
-        cross_entropy=float(log_loss(truth, _normalised(rows), labels=classes)),
-        confusion_matrix=tuple(map(tuple, confusion_matrix(truth, answers, labels=classes).tolist())),
-        per_class={label: ClassMetrics(*row) for label, row in zip(labels, columns, strict=True)},
+        balanced_accuracy=float(np.mean([each.recall for each in per_class.values() if each.support])),
+        matthews_correlation=float(matthews_corrcoef(truth, answers)),
+        cross_entropy=float(log_loss(truth, rows, labels=np.arange(len(labels)))),
+        roc_auc=_mean([each.roc_auc for each in per_class.values()]),
+        average_precision=_mean([each.average_precision for each in per_class.values()]),
+        calibration_error=expected_calibration_error(bins),
+        averages={kind: _average(truth, answers, kind) for kind in ("macro", "micro", "weighted")},
+        per_class=per_class,
+        reliability=bins,
+        confusion_matrix=tuple(map(tuple, counts.tolist())),
     )
 
 
-def _normalised(rows: np.ndarray) -> np.ndarray:
-    # float32 softmax rows sum to 1 within 1e-6; log_loss wants float64's precision.
-    normalised: np.ndarray = rows / rows.sum(axis=1, keepdims=True)
-    return normalised
+def _checked(truth: NDArray[Any], rows: NDArray[Any], *, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    if not len(truth) or rows.shape != (len(truth), classes):
+        raise TorchfinchError(
+            f"{len(truth)} targets and {classes} labels do not fit probabilities of shape {rows.shape}",
+            "give a row for each target and a column for each label",
+        )
+    known = np.isin(truth, np.arange(classes))
+    if not known.all():
+        raise TorchfinchError(
+            f"the target {truth[~known][0]} is no class", f"{classes} labels allow 0 to {classes - 1}"
+        )
+    sums = rows.sum(axis=1)
+    wrong = ~(np.isfinite(rows).all(axis=1) & (rows >= 0).all(axis=1) & np.isclose(sums, 1, atol=1e-3))
+    if wrong.any():
+        place = int(wrong.argmax())
+        shown = ", ".join(f"{value:g}" for value in rows[place, :5])
+        raise TorchfinchError(
+            f"row {place} is no probabilities: {shown}", "give softmax rows, not scores; look for NaN"
+        )
+    return truth, rows / sums[:, None]  # float32 softmax sums to 1 within 1e-6; log_loss wants float64's precision
+
+
+def _by_class(truth: NDArray[Any], rows: NDArray[Any], counts: NDArray[Any]) -> list[ClassMetrics]:
+    right, support, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    others = len(truth) - support
+    numbers = zip(
+        _ratio(right, answered),
+        _ratio(right, support),
+        _ratio(others - (answered - right), others),
+        _ratio(2 * right, answered + support),
+        support.tolist(),
+        strict=True,
+    )
+    return [ClassMetrics(*each, *_ranked(truth == number, rows[:, number])) for number, each in enumerate(numbers)]
+
+
+def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> list[float]:
+    quotient: list[float] = np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0).tolist()
+    return quotient
+
+
+def _ranked(members: NDArray[Any], probabilities: NDArray[Any]) -> tuple[float | None, float | None]:
+    if members.all() or not members.any():
+        return None, None
+    return float(roc_auc_score(members, probabilities)), float(average_precision_score(members, probabilities))
+
+
+def _average(truth: NDArray[Any], answers: NDArray[Any], kind: str) -> Average:
+    precision, recall, f1, _ = precision_recall_fscore_support(truth, answers, average=kind, zero_division=0)
+    return Average(float(precision), float(recall), float(f1))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

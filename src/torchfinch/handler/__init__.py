@@ -18,6 +18,7 @@ from torchfinch.handler.errors import (
 from torchfinch.handler.image_handler import ImageHandler, Predictor
 from torchfinch.handler.images import Limits, open_image
 from torchfinch.handler.preprocessing import Preprocessing
+from torchfinch.handler.regressor import ImageRegressor
 
 __all__ = [
     "JSON",
@@ -28,6 +29,7 @@ __all__ = [
     "HandlerError",
     "ImageClassifier",
     "ImageHandler",
+    "ImageRegressor",
     "Limits",
     "Predictor",
     "Preprocessing",

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -30,17 +31,19 @@ class Answer:
 
 
 def dumps(value: JSON) -> bytes:
-    """Encode as UTF-8 JSON.
+    """Encode as UTF-8 JSON; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark.
 
     Raises:
         ValueError: a number is not finite, or a value is nothing that JSON can hold.
     """
+    if orjson is not None and _finite(value):
+        with suppress(TypeError):  # what orjson refuses, half a surrogate pair among it, the standard library decides
+            return orjson.dumps(value)
     try:
-        if orjson is None or not _finite(value):
-            return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
-        return orjson.dumps(value)
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     except TypeError as error:
         raise ValueError(f"the answer is not JSON: {error}") from error
+    return text.encode(errors="replace")
 
 
 def _finite(value: JSON) -> bool:
@@ -54,13 +57,13 @@ def _finite(value: JSON) -> bool:
 
 def failure(error: HandlerError) -> Answer:
     """The answer to a request that failed as a whole."""
-    return Answer(error.status, dumps(_error_body(error)))
+    return Answer(_status(error), dumps(_error_body(error)))
 
 
 def join(request: Request, results: Sequence[JSON | HandlerError], *, model: str, version: str) -> Answer:
     """One answer from the results of a request's images; it fails only when every image failed."""
     errors = [result for result in results if isinstance(result, HandlerError)]
-    status = max(error.status for error in errors) if errors and len(errors) == len(results) else 200
+    status = max(map(_status, errors)) if errors and len(errors) == len(results) else 200
     if request.form == "single":
         result = results[0]
         return failure(result) if isinstance(result, HandlerError) else Answer(200, dumps(result))
@@ -78,4 +81,9 @@ def join(request: Request, results: Sequence[JSON | HandlerError], *, model: str
 
 
 def _error_body(error: HandlerError) -> dict[str, JSON]:
-    return {"code": error.status, "type": error.code, "message": str(error)}
+    return {"code": _status(error), "type": error.code, "message": str(error)}
+
+
+def _status(error: HandlerError) -> int:
+    """The error's own status where it is one of HTTP's errors, named there or not; else 500."""
+    return int(error.status) if error.status in range(400, 600) else 500

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http import HTTPStatus
+from http.client import responses
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,8 @@ class ImageHandler:
             return parse(row, headers, self.archive.limits.max_bytes)
         except HandlerError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - one request must never end its batch
+            return _unexpected("parse", error)
 
     def _decode_all(self, items: Sequence[_Item]) -> None:
         with self._metrics.stage("decode"):
@@ -208,23 +210,21 @@ class ImageHandler:
         return {"method": method, "target": target, "label": label, "shape": shape, "attributions": found.tolist()}
 
     def _answer(self, request: Request | HandlerError, items: Sequence[_Item]) -> Answer:
-        if isinstance(request, HandlerError):
-            return failure(request)
-        if request.kind == "describe":
-            return self._describe()
-        results = [item.result for item in items]
-        if isinstance(results[0], Answer):
-            return results[0]
-        return join(request, results, model=self.archive.name, version=self.archive.version)
-
-    def _describe(self) -> Answer:
         try:
-            return Answer(200, dumps(self.describe()))
-        except Exception as error:  # noqa: BLE001 - a user's describe may raise anything
-            return failure(_unexpected("describe", error))
+            if isinstance(request, HandlerError):
+                return failure(request)
+            if request.kind == "describe":
+                return Answer(200, dumps(self.describe()))
+            results = [item.result for item in items]
+            if isinstance(results[0], Answer):
+                return results[0]
+            return join(request, results, model=self.archive.name, version=self.archive.version)
+        except Exception as error:  # noqa: BLE001 - a user's describe, or an error of his own, may raise anything
+            kind = "answer" if isinstance(request, HandlerError) else request.kind
+            return failure(_unexpected(kind, error))
 
     def _send(self, context: Any, index: int, answer: Answer) -> None:
-        context.set_response_status(answer.status, HTTPStatus(answer.status).phrase, index)
+        context.set_response_status(answer.status, responses.get(answer.status, ""), index)
         context.set_response_content_type(index, answer.content_type)
         for name, value in (("model", self.archive.name), ("version", self.archive.version), ("wire", WIRE_VERSION)):
             context.set_response_header(index, f"torchfinch-{name}", value)

@@ -68,9 +68,11 @@ def _identify(body: bytes, limits: Limits) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise TooLarge(f"the image has more than {limits.max_pixels} pixels; send a smaller one") from error
     except UnidentifiedImageError as error:
-        foreign = _foreign_format(body)
-        if foreign:
-            raise UnsupportedMedia(f"the image is {foreign}; send one of {accepted}") from error
+        claimed = _claimed_format(bytes(body[:12]))
+        if claimed in limits.formats:
+            raise BadRequest(f"the {claimed} image is damaged; send an undamaged file") from error
+        if claimed:
+            raise UnsupportedMedia(f"the image is {claimed}; send one of {accepted}") from error
         start = bytes(body[:8]).hex(" ")
         raise BadRequest(f"{len(body)} bytes starting {start} are no image; send one of {accepted}") from error
     width, height = image.size
@@ -79,17 +81,19 @@ def _identify(body: bytes, limits: Limits) -> Image.Image:
     return image
 
 
-def _foreign_format(body: bytes) -> str | None:
-    if bytes(body[4:8]) == b"ftyp":
-        return _HEIF_BRANDS.get(bytes(body[8:12]))
+def _claimed_format(start: bytes) -> str | None:
+    """The format that a file of this start stands for."""
+    if start[4:8] == b"ftyp":
+        return _HEIF_BRANDS.get(start[8:])
+    if start[:4] == b"RIFF":  # sound and films are RIFF too
+        return "WEBP" if start[8:] == b"WEBP" else None
     known = {**_FOREIGN, **_SIGNATURES}
-    return next((name for magic, name in known.items() if bytes(body[: len(magic)]) == magic), None)
+    return next((name for magic, name in known.items() if start.startswith(magic)), None)
 
 
 _SIGNATURES = {  # of formats that Pillow would decode, for archives that allow fewer of them
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
-    b"RIFF": "WEBP",
     b"BM": "BMP",
     b"GIF8": "GIF",
     b"II*\x00": "TIFF",

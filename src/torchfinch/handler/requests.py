@@ -85,10 +85,21 @@ def _content(row: Mapping[str, Any], content_type: str) -> Mapping[str, Any]:
 
 
 def _form(row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parts of a multipart form: options by name, and whatever else is there as images."""
+    """The parts of a multipart form: options by name, and as images the others, but for text beside a file.
+
+    TorchServe does not tell fields from files, and no image is text.
+    """
     options = {key: _text(value) for key, value in row.items() if key in _OPTIONS}
-    files = [value for key, value in row.items() if key not in _OPTIONS]
+    parts = [value for key, value in row.items() if key not in _OPTIONS]
+    files = [part for part in parts if not _is_text(part)] or parts
     return {**options, "image": files[0] if len(files) == 1 else files}
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return isinstance(value, (bytes, bytearray)) and "\0" not in value.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 def _text(value: Any) -> Any:
@@ -147,6 +158,8 @@ def _v2_values(tensor: Any) -> list[Any]:
 def _body(value: Any, max_bytes: int) -> bytes | HandlerError:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
+    if value is None:
+        return Unprocessable("an image is missing, or null; send base64 text")
     if not isinstance(value, str):
         return Unprocessable(f"an image is a {type(value).__name__}; send base64 text")
     text = value.split(",", 1)[-1] if value.startswith("data:") else value

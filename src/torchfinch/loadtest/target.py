@@ -15,12 +15,16 @@ def check_target(test: LoadTest) -> None:
     """Send one image.
 
     Raises:
-        TorchfinchError: there is no image, no server, or no such model; any other answer is the test's business.
+        TorchfinchError: there is no image, no server, no such model, or the image is refused with a 4xx; a 5xx is the
+            test's business.
     """
-    image = _first_image(test.images).read_bytes()
+    image = _first_image(test.images)
     try:
         response = httpx.post(
-            f"{test.url}/predictions/{test.model}", content=image, timeout=test.request_timeout, trust_env=False
+            f"{test.url}/predictions/{test.model}",
+            content=image.read_bytes(),
+            timeout=test.request_timeout,
+            trust_env=False,
         )
     except httpx.TimeoutException as error:
         message = f"{test.url} did not answer within {test.request_timeout:g} s"
@@ -29,6 +33,11 @@ def check_target(test: LoadTest) -> None:
         raise TorchfinchError(f"no server answers at {test.url} ({error})", "start one: torchfinch serve") from error
     if response.status_code == httpx.codes.NOT_FOUND:
         raise TorchfinchError(f"the server at {test.url} has no model {test.model!r}", "torchfinch models list")
+    if response.is_client_error:
+        said = " ".join(response.text.split())[:300]
+        raise TorchfinchError(
+            f"{image} is refused with HTTP {response.status_code}: {said}", "send images that the model takes"
+        )
 
 
 def _first_image(images: Iterable[Path]) -> Path:

@@ -21,6 +21,8 @@ class View:
     canary: Arm
     offered: str | None
     """Digest of the canary that the spec offers; empty for none, None where it cannot be read."""
+    synced: bool = True
+    """Whether what routes has taken up what is set."""
     trouble: tuple[str, ...] = ()
 
 
@@ -40,7 +42,13 @@ class Router(Protocol):
         """
 
     def promote(self, digest: str) -> None:
-        """Make `digest` the stable version; does nothing where it is already."""
+        """Make `digest` the stable version; does nothing where it is already.
+
+        May return before it is done, which `observe` then tells, and is called again until it is.
+        """
+
+    def retire(self) -> None:
+        """End the canary's servers."""
 
 
 class Evidence(Protocol):

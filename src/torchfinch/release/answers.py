@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 
 from torchfinch.release.rules import accumulate, merged
+from torchfinch.release.sequential import gather
 from torchfinch.release.spec import Action, Spec
 from torchfinch.release.state import (
     UNDERWAY,
     Act,
     Check,
     Decision,
+    Evidence,
     Mark,
     Pair,
     Phase,
@@ -66,9 +68,22 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
         state = replace(
             state, total=accumulate(state.total, state.last, seen.reading), last=merged(state.last, seen.reading)
         )
+        state = _weighed(spec, state, seen)
     if state.phase is Phase.PAUSED and not spec.paused and state.hand is None:
         state = replace(state, phase=Phase.PROGRESSING)
     return Look(spec, state, seen, now, elapsed, notes)
+
+
+def _weighed(spec: Spec, state: State, seen: Seen) -> State:
+    """Bet on what is new, where the policy wants it."""
+    if spec.analysis.policy != "sequential":
+        return state
+    counted, since = state.evidence.counted, state.at_step
+    settled = counted.canary.requests >= since.canary.requests and counted.stable.requests >= since.stable.requests
+    steady = state.verified and settled and seen.weight == state.weight
+    share = state.weight / 100 if steady else None
+    evidence = gather(state.evidence, state.total, analysis=spec.analysis, weight=state.weight, share=share)
+    return replace(state, evidence=evidence)
 
 
 def _take_over(state: State, seen: Seen) -> tuple[State, tuple[str, ...]]:
@@ -80,7 +95,7 @@ def _take_over(state: State, seen: Seen) -> tuple[State, tuple[str, ...]]:
     if not mark or mark.revision <= state.revision or not state.stable or mark.phase is Phase.PROMOTED:
         return state, ()
     if mark.canary != state.canary or (mark.phase is Phase.PROGRESSING and mark.weight == 0):
-        state = replace(state, total=Pair(), last=None, started=state.at)
+        state = replace(state, total=Pair(), evidence=Evidence(), last=None, started=state.at)
     state = changed(state, phase=mark.phase, canary=mark.canary, weight=mark.weight, reason=mark.reason)
     ended = None if mark.phase in UNDERWAY else state.at
     note = f"took over at weight {mark.weight}, which was set before the state was written: {mark.reason}"
@@ -127,7 +142,7 @@ def forward(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
     if weight is None:
         return move(changed(state, phase=Phase.PROMOTING, weight=100, reason=reason), checks=checks)
     if state.weight == 0:  # only now can the canary get a request: what an earlier one got is not its evidence
-        state = replace(state, total=Pair(), last=at.seen.reading)
+        state = replace(state, total=Pair(), evidence=Evidence(), last=at.seen.reading)
     return move(changed(state, phase=Phase.PROGRESSING, weight=weight, reason=reason), checks=checks)
 
 
@@ -160,7 +175,7 @@ def start(at: Look, canary: str, reason: str, *first: Act) -> Decision:
     What must be done for it comes `first`: once the mark is set, a successor takes it for done.
     """
     state = changed(at.state, phase=Phase.PROGRESSING, weight=0, canary=canary, reason=reason)
-    state = replace(state, total=Pair(), at_step=Pair(), last=None, started=at.now, ended=None)
+    state = replace(state, total=Pair(), at_step=Pair(), evidence=Evidence(), last=None, started=at.now, ended=None)
     return Decision(state=state, actions=(*first, _set(state)))
 
 

@@ -23,6 +23,7 @@ from torchfinch.release.state import (
     Phase,
     Promote,
     Reading,
+    Retire,
     Seen,
     SetWeight,
     State,
@@ -83,14 +84,14 @@ class Controller:
         trouble: list[str] = []
         before = self._store.load()
         spec = self._wanted(before, trouble)
-        seen = self._look(spec, trouble)
+        seen = self._look(spec, before, trouble)
         now = self._clock()
         decision = decide(spec, before, seen, now)
         for act in decision.actions:
             self._try(partial(self._act, spec, act), trouble)
-        self._store.save(decision.state)
         tick = Tick(time=now, spec=spec, seen=seen, decision=decision, trouble=(*seen.trouble, *trouble))
         self._record(tick, before)
+        self._store.save(decision.state)
         return tick
 
     def _wanted(self, state: State, trouble: list[str]) -> Spec:
@@ -105,14 +106,15 @@ class Controller:
         asked = request.action if request.action and request.action.id not in state.done else self._spec.action
         return self._spec.model_copy(update={"paused": self._spec.paused or request.paused, "action": asked})
 
-    def _look(self, spec: Spec, trouble: list[str]) -> Seen:
+    def _look(self, spec: Spec, state: State, trouble: list[str]) -> Seen:
         blind = View(weight=None, mark=None, stable=Arm(ready=None), canary=Arm(ready=None), offered=None)
         view = self._try(partial(self._router.observe, spec), trouble) or blind
-        reading: Reading | None = self._try(self._evidence.read, trouble)
+        reading: Reading | None = self._try(self._evidence.read, trouble) if state.phase in UNDERWAY else None
         return Seen(
             offered=view.offered,
             weight=view.weight,
             mark=view.mark,
+            synced=view.synced,
             stable=view.stable,
             canary=view.canary,
             reading=reading,
@@ -126,6 +128,8 @@ class Controller:
             self._router.deploy(spec, act.role, act.digest, fresh=act.fresh)
         elif isinstance(act, Promote):
             self._router.promote(act.digest)
+        elif isinstance(act, Retire):
+            self._router.retire()
 
     def _try(self, step: Callable[[], Value], trouble: list[str]) -> Value | None:
         """What `step` returns; an expected failure is reported, and the next turn tries again."""

@@ -8,9 +8,21 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from torchfinch.release.answers import Look, back, changed, end, forward, look, move, reassert, rest, start, wait
-from torchfinch.release.rules import judge, since_step, undecided
+from torchfinch.release.policies import judgement, step_judgement
+from torchfinch.release.rules import since_step, undecided
 from torchfinch.release.spec import Spec
-from torchfinch.release.state import UNDERWAY, Check, Decision, Deploy, Phase, Promote, Seen, State
+from torchfinch.release.state import (
+    UNDERWAY,
+    Act,
+    Check,
+    Decision,
+    Deploy,
+    Phase,
+    Promote,
+    Retire,
+    Seen,
+    State,
+)
 
 _FIRST = 10
 """So many requests that all failed are a plain failure."""
@@ -67,9 +79,11 @@ def _rolling_back(at: Look) -> Decision | None:
         return None
     if at.wish:
         return replace(move(at.granted(at.wish).state), notes=(f"{at.wish.type} does not apply: rolling back",))
-    if at.seen.weight == 0:
-        return end(at, Phase.ROLLED_BACK, stable=at.state.stable, reason=at.state.reason)
-    return move(at.state)
+    if at.seen.weight != 0:
+        return move(at.state)
+    if not at.seen.stable.digest:  # aborted amid a promotion, when stable had begun to take the canary's version
+        return rest(at, at.state.reason, Deploy(role="stable", digest=at.state.stable))
+    return end(at, Phase.ROLLED_BACK, stable=at.state.stable, reason=at.state.reason)
 
 
 def _offer(at: Look) -> Decision | None:
@@ -99,7 +113,14 @@ def _at_rest(at: Look) -> Decision | None:
     if wish:
         note = f"{wish.type} does not apply: no release is under way"
         return Decision(state=at.granted(wish).state, notes=(note,))
-    return Decision(state=state)
+    return Decision(state=state, actions=_retirement(at))
+
+
+def _retirement(at: Look) -> tuple[Act, ...]:
+    """The canary of an ended release goes after a while: it has no traffic, and costs as much as stable."""
+    delay, ended = at.spec.scale_down_delay, at.state.ended
+    over = delay is not None and ended is not None and at.now - ended >= delay
+    return (Retire(),) if over and at.seen.canary.running and at.seen.weight == 0 else ()
 
 
 def _plain_failure(at: Look) -> Decision | None:
@@ -156,7 +177,8 @@ def _promoting(at: Look) -> Decision | None:
         return None
     if at.seen.weight != at.state.weight:
         return move(at.state)
-    return Decision(state=at.state, actions=(Promote(digest=at.state.canary),))
+    reason = f"{at.seen.canary.label or 'the canary'} has all traffic and becomes stable"
+    return rest(at, reason, Promote(digest=at.state.canary))
 
 
 def _paused(at: Look) -> Decision | None:
@@ -187,6 +209,8 @@ def _routed(at: Look) -> Decision | None:
     state, shown = at.state, at.seen.weight
     if shown != state.weight:
         return reassert(at, f"setting weight {state.weight}, for the router shows {shown}")
+    if not at.seen.synced:
+        return wait(at, f"the route with weight {shown} is not taken up yet")
     if state.weight == 0:
         return forward(at, "the canary is ready")
     if not state.verified:
@@ -229,12 +253,15 @@ def _judged(at: Look) -> Decision:
     at = replace(at, state=replace(at.state, in_step=at.state.in_step + at.elapsed))
     requests = at.state.total.canary.requests
     enough = _at_least("requests", requests, analysis.min_requests)
-    checks = (enough, *judge(analysis, at.state.total, weight=at.state.weight))
+    checks = (enough, *judgement(analysis, at.state))
     if enough.verdict == "hold":
         return wait(at, f"{requests} of {analysis.min_requests} canary requests", checks=undecided(checks))
     broken = [check for check in checks if check.verdict == "fail"]
     if broken:
         return back(at, "; ".join(map(_told, broken)), checks)
+    unclear = [check for check in checks if check.verdict == "hold"]
+    if unclear:
+        return wait(at, "; ".join(map(_told, unclear)), checks=checks)
     return _step(at, checks)
 
 
@@ -248,7 +275,11 @@ def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
     if requests.verdict == "hold":
         counted = f"{requests.value} of {requests.limit} canary requests at weight {state.weight}"
         return wait(at, counted, checks=checks)
-    broken = [check for check in judge(at.spec.analysis, own, weight=state.weight) if check.verdict == "fail"]
+    step_checks = step_judgement(at.spec.analysis, state)
+    broken = [check for check in step_checks if check.verdict == "fail"]
+    doubts = [check for check in step_checks if check.verdict == "hold"]
+    if doubts:
+        return rest(at, f"not forward yet: {'; '.join(map(_told, doubts))}", checks=checks)
     if broken:
         named = tuple(replace(check, name=f"step {check.name}") for check in broken)
         return wait(at, f"not forward: {'; '.join(map(_told, named))}", checks=(*checks, *undecided(named)))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import reduce
+from itertools import zip_longest
 
 from torchfinch.release.spec import Analysis
 from torchfinch.release.state import Check, Counters, Pair, Reading, Verdict
@@ -47,6 +48,9 @@ def subtract(now: Counters, before: Counters) -> Counters:
         client_errors=now.client_errors - before.client_errors,
         latency_sum=max(now.latency_sum - before.latency_sum, 0.0),
         latency_count=now.latency_count - before.latency_count,
+        latency_buckets=tuple(
+            max(new - old, 0) for new, old in zip_longest(now.latency_buckets, before.latency_buckets, fillvalue=0)
+        ),
         error_blocks=now.error_blocks - before.error_blocks,
     )
 
@@ -70,6 +74,7 @@ def grow(total: Counters, new: Counters) -> Counters:
         client_errors=total.client_errors + new.client_errors,
         latency_sum=total.latency_sum + new.latency_sum,
         latency_count=total.latency_count + new.latency_count,
+        latency_buckets=tuple(map(sum, zip_longest(total.latency_buckets, new.latency_buckets, fillvalue=0))),
         error_blocks=total.error_blocks + hit,
         block_failed=open_now > 0 and (stays or (hit > 0 and hit == fresh)),
     )

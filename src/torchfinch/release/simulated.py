@@ -14,7 +14,7 @@ from torchfinch.release.adapters import Request, View
 from torchfinch.release.controller import Controller
 from torchfinch.release.rules import grow
 from torchfinch.release.spec import Spec
-from torchfinch.release.state import Arm, Counters, Mark, Reading, Role, State
+from torchfinch.release.state import LATENCY_EDGES, Arm, Counters, Mark, Reading, Role, State
 
 _STATE = TypeAdapter(State)
 _FIRST = Arm(digest="one", label="1.0", running=True, ready=1)
@@ -63,8 +63,13 @@ class World:
         for digest, count in ((self.stable.digest, requests - canary), (self.canary.digest, canary)):
             rate = rates.get(digest, 0.0)
             failed = sum(random.random() < rate for _ in range(count)) if random else round(count * rate)
+            seconds = times.get(digest, 0.01)
             new = Counters(
-                requests=count, errors=failed, latency_sum=count * times.get(digest, 0.01), latency_count=count
+                requests=count,
+                errors=failed,
+                latency_sum=count * seconds,
+                latency_count=count,
+                latency_buckets=(*(count * (seconds <= edge) for edge in LATENCY_EDGES), count),
             )
             self.counted[digest] = grow(self.counted.get(digest, Counters()), new)
 
@@ -98,6 +103,11 @@ class World:
             raise TorchfinchError(f"{digest} is not there")
         with self._change("promote"):
             self.stable, self.canary, self.weight = self.canary, self.stable, 100 - self.weight
+
+    def retire(self) -> None:
+        """The canary's servers end."""
+        with self._change("retire"):
+            self.lose("canary")
 
     # The evidence.
 

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from torchfinch.errors import TorchfinchError
@@ -31,32 +43,112 @@ def parse_duration(value: object) -> float:
 
 
 class _Manifest(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
     Field(ge=0.001),
-    PlainSerializer(lambda seconds: f"{seconds}s", when_used="json"),
+    PlainSerializer(lambda seconds: f"{seconds:g}s", when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|h|m|s))+$"}),
 ]
 
 
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+
+
 class Source(_Manifest):
-    """Where a version comes from."""
+    """Where a version comes from: an archive on one machine, a Deployment on a cluster."""
 
-    archive: str = Field(min_length=1)
+    archive: str | None = Field(default=None, min_length=1)
     """Path of a `.mar` file, from the folder where the controller runs."""
+    deployment: Name | None = None
+    """The Deployment whose pods serve this version."""
+    service: Name | None = None
+    """The Service in front of them; named as the Deployment where left out."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Source":
+        if (self.archive is None) == (self.deployment is None):
+            raise ValueError("name either an archive (one machine) or a deployment (cluster)")
+        return self
+
+    @property
+    def backend(self) -> str:
+        """The Service's name."""
+        return self.service or self.deployment or ""
 
 
-class Route(_Manifest):
-    """The router in front of both versions."""
+class EnvoyRoute(_Manifest):
+    """One machine: an Envoy of the release's own in front of both versions."""
 
     kind: Literal["Envoy"] = "Envoy"
     host: str = "127.0.0.1"
     port: int = Field(ge=1, le=65535)
     timeout: Duration = 60.0
     """Longest wait for an answer; beyond it the user gets 504 and the version an error."""
+
+
+class HTTPRoute(_Manifest):
+    """Gateway API: the weights of the two Services in every rule that has both, or in one rule."""
+
+    kind: Literal["HTTPRoute"]
+    name: Name
+    rule: str | None = None
+    """Name of the only rule to touch."""
+
+
+class VirtualService(_Manifest):
+    """Istio: the weights of the two hosts in every HTTP route that has both, or in one."""
+
+    kind: Literal["VirtualService"]
+    name: Name
+    rule: str | None = None
+    """Name of the only HTTP route to touch."""
+
+
+class Replicas(_Manifest):
+    """No router: one Service over the pods of both Deployments, and the share of pods is the share of traffic."""
+
+    kind: Literal["Replicas"]
+
+
+def _kind(route: Any) -> str:
+    return str(route.get("kind", "Envoy")) if isinstance(route, dict) else str(getattr(route, "kind", "Envoy"))
+
+
+_ROUTES: dict[str | int, type[_Manifest]] = {
+    "Envoy": EnvoyRoute,
+    "HTTPRoute": HTTPRoute,
+    "VirtualService": VirtualService,
+    "Replicas": Replicas,
+}
+Route = Annotated[
+    Annotated[EnvoyRoute, Tag("Envoy")]
+    | Annotated[HTTPRoute, Tag("HTTPRoute")]
+    | Annotated[VirtualService, Tag("VirtualService")]
+    | Annotated[Replicas, Tag("Replicas")],
+    Discriminator(_kind),
+]
+
+
+class Measurements(_Manifest):
+    """Where a cluster's counters are read: from the pods themselves, or from the Prometheus that scrapes them."""
+
+    kind: Literal["Pods", "Prometheus"] = "Pods"
+    port: int = Field(default=8082, ge=1, le=65535)
+    """Pods: where TorchServe's metrics are."""
+    address: str = Field(default="", pattern=r"^(https?://[^/]+(/.*)?)?$")
+    """Prometheus: its URL."""
+    pod_label: str = Field(default="pod", pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")
+    """Prometheus: the label that names a sample's pod."""
+
+    @model_validator(mode="after")
+    def _addressed(self) -> "Measurements":
+        if self.kind == "Prometheus" and not self.address:
+            raise ValueError("kind Prometheus needs its address")
+        return self
 
 
 class Step(_Manifest):
@@ -88,6 +180,10 @@ class Analysis(_Manifest):
     """Stable's error rate counts as at least this in the ratio rule. 0 is the rule taken literally."""
     max_age: Duration | None = None
     """Older measurements are missing measurements; three intervals, at least ten seconds, where left out."""
+    policy: Literal["required", "sequential"] = "required"
+    """`required`: fixed limits. `sequential`: evidence that stays valid at any number of looks."""
+    alpha: float = Field(default=0.01, gt=0, le=0.5)
+    """Policy `sequential`: the share of releases with two equal versions that may be rolled back."""
 
     @property
     def freshness(self) -> float:
@@ -106,15 +202,23 @@ class Spec(_Manifest):
     """Everything the decision needs to know of a person's wishes."""
 
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """The model's name in requests: `/predictions/MODEL`."""
     stable: Source | None = None
     """Only for the first start; afterwards the state knows what is stable."""
     canary: Source | None = None
+    """What it names is offered; where that changes, a release starts."""
     route: Route
-    steps: tuple[Step, ...] = Field(min_length=1)
+    steps: tuple[Step, ...] = Field(min_length=1, max_length=20)
+    """Rising weights; a last one of 100 is added where it lacks."""
     analysis: Analysis = Analysis()
+    evidence: Measurements = Measurements()
+    """Only on a cluster; on one machine Envoy counts."""
     progress_deadline: Duration = 600.0
     """Roll back when nothing moved forward for so long; pauses and a step's own duration do not count."""
+    scale_down_delay: Duration | None = 30.0
+    """So long after the end of a release its canary still runs; `null` leaves it running."""
     paused: bool = False
+    """Hold the weight; a plain failure is still acted on."""
     action: Action | None = None
 
     @field_validator("steps")
@@ -165,12 +269,13 @@ def parse_manifest(text: str, *, source: str = "manifest") -> Manifest:
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        raise TorchfinchError(f"{source}: {_first_fault(error)}", "see docs/releases.md for every field") from error
+        raise TorchfinchError(f"{source}: {first_fault(error)}", "see docs/releases.md for every field") from error
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """The first fault that pydantic found: its place, and what is wrong there."""
     fault = error.errors(include_url=False)[0]
-    where = _path(fault["loc"])
+    where = _path([part for part in fault["loc"] if part not in _ROUTES])
     if fault["type"] == "extra_forbidden":
         return f"{where} is no known field (allowed here: {', '.join(_allowed(fault['loc'][:-1]))})"
     if fault["type"] == "missing":
@@ -192,12 +297,15 @@ def _allowed(location: Sequence[str | int]) -> list[str]:
     model: Any = Manifest
     for part in location:
         if isinstance(part, str):
-            field = next(field for field in model.model_fields.values() if field.alias == part)
-            model = _model_in(field.annotation)
+            model = _ROUTES.get(part) or _model_in(_field(model, part).annotation)
     return [field.alias for field in model.model_fields.values()]
 
 
+def _field(model: Any, alias: str) -> Any:
+    return next(field for field in model.model_fields.values() if field.alias == alias)
+
+
 def _model_in(annotation: Any) -> Any:
-    """The model inside `Model | None` or `tuple[Model, ...]`."""
+    """The model inside `Model | None` or `tuple[Model, ...]`; None for a union, whose tag comes next."""
     choices = [annotation, *get_args(annotation)]
-    return next(kind for kind in choices if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return next((kind for kind in choices if isinstance(kind, type) and issubclass(kind, BaseModel)), None)

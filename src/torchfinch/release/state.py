@@ -24,14 +24,18 @@ class Phase(StrEnum):
 
 UNDERWAY = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING})
 
+LATENCY_EDGES = (*(float(f"{0.001 * 1.2**step:.4g}") for step in range(51)), 10.0)
+"""Upper edges of the latency buckets, seconds: a factor 1.2 apart from 1 ms to 10 s, as in the SDK's metrics."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Counters:
     """What one version answered, as counts that only grow.
 
     `errors` are 5xx, resets and timeouts; `client_errors` are 4xx; latency is in seconds over `latency_count` answers.
-    `error_blocks` counts blocks of ten requests with at least one error (see `rules.grow`); `block_failed` says
-    whether the block not yet full is one of them.
+    `latency_buckets` has, for each of `LATENCY_EDGES`, the answers that took no longer, and last all that were timed;
+    it is empty where no histogram is measured. `error_blocks` counts blocks of ten requests with at least one error
+    (see `rules.grow`); `block_failed` says whether the block not yet full is one of them.
     """
 
     requests: int = 0
@@ -39,6 +43,7 @@ class Counters:
     client_errors: int = 0
     latency_sum: float = 0.0
     latency_count: int = 0
+    latency_buckets: tuple[int, ...] = ()
     error_blocks: int = 0
     block_failed: bool = False
 
@@ -64,6 +69,29 @@ class Pair:
 
     stable: Counters = Counters()
     canary: Counters = Counters()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bet:
+    """A game that nobody can expect to win where the canary is no worse (see `sequential`); its wealth is evidence."""
+
+    log_wealth: float = 0.0
+    """Natural logarithm; every bet begins with 1."""
+    gains: float = 0.0
+    squares: float = 0.0
+    """Sums of what a stake of one would have won, and of its squares."""
+    events: float = 0.0
+    looks: float = 0.0
+    """The canary's events, and the looks that had any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What speaks against the canary since the release began; gathered by the policy `sequential`."""
+
+    counted: Pair = Pair()
+    """The totals that have been bet on."""
+    bets: Mapping[str, Bet] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +147,8 @@ class Seen:
     """The canary's percentage in the router; None where it cannot be read."""
     mark: Mark | None = None
     """None where the router has lost it, as after its restart."""
+    synced: bool = True
+    """Whether what routes has taken up what is set."""
     stable: Arm = Arm()
     canary: Arm = Arm()
     reading: Reading | None = None
@@ -159,6 +189,7 @@ class State:
     """Since the release started."""
     at_step: Pair = Pair()
     """`total` when the step was verified."""
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +226,12 @@ class Promote:
     digest: str
 
 
-Act = SetWeight | Deploy | Promote
+@dataclass(frozen=True, kw_only=True)
+class Retire:
+    """End the canary's servers; they have no traffic, and no release is under way."""
+
+
+Act = SetWeight | Deploy | Promote | Retire
 
 
 @dataclass(frozen=True, kw_only=True)

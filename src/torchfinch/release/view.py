@@ -47,7 +47,9 @@ def summary(name: str, state: State, record: Record | None) -> tuple[object, ...
     seen = ("", "", "", "")
     step = ""
     if record:
-        seen = (escape(record["canary"]["label"]), *_numbers(record))
+        if state.canary and record["stable"]["digest"] == state.canary:  # promoted: the roles have changed
+            record = {**record, "stable": record["canary"], "canary": record["stable"]}
+        seen = (escape(record["canary"]["label"]) if state.canary else "", *_numbers(record))
         step = f"{record['step']}/{record['steps']}"
     return (name, state.phase, step, state.weight, *seen, age, escape(state.reason))
 
@@ -55,7 +57,7 @@ def summary(name: str, state: State, record: Record | None) -> tuple[object, ...
 def decision_cells(record: Record) -> tuple[object, ...]:
     """A line of the history as cells of `DECISION_COLUMNS`."""
     step = f"{record['step']}/{record['steps']}"
-    why = "; ".join([record["reason"], *record["notes"], *record["trouble"]])
+    why = "; ".join(dict.fromkeys([record["reason"], *record["notes"], *record["trouble"]]))
     return (clock(record["time"]), record["phase"], step, record["weight"], *_numbers(record), escape(why))
 
 

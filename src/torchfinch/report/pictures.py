@@ -34,13 +34,17 @@ def read_picture(source: tuple[Path, str | None]) -> Picture:
     path, caption = source
     try:
         with Image.open(path) as image:
-            shown = _to_size(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
+            return embed(image, caption if caption is not None else path.stem.replace("-", " ").replace("_", " "))
     except FileNotFoundError as error:
         raise TorchfinchError(f"{path} is not there", "--image FILE or --image FILE=caption") from error
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
         raise TorchfinchError(f"{path} is no image: {error}", "--image takes PNG, JPEG and the like") from error
-    words = caption if caption is not None else path.stem.replace("-", " ").replace("_", " ")
-    return Picture(address=_address(shown), caption=words, width=shown.width, height=shown.height)
+
+
+def embed(image: Image.Image, caption: str) -> Picture:
+    """An image at a size that suits a page."""
+    shown = _to_size(image.convert("RGBA" if "A" in image.getbands() else "RGB"))
+    return Picture(address=_address(shown), caption=caption, width=shown.width, height=shown.height)
 
 
 def _to_size(image: Image.Image) -> Image.Image:

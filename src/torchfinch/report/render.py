@@ -64,6 +64,13 @@ def read_sources(sources: Sources) -> Report:
 
 def render(report: Report, *, title: str, now: datetime) -> str:
     """The page as text; everything in it that is not the template's own is escaped."""
+    return render_page(
+        "report.html", report=report, title=title, made=day(now.timestamp()), environment=describe_environment()
+    )
+
+
+def render_page(template: str, **content: object) -> str:
+    """A template of this package with its content, escaped."""
     environment = Environment(
         loader=PackageLoader("torchfinch.report"),
         autoescape=True,
@@ -71,8 +78,7 @@ def render(report: Report, *, title: str, now: datetime) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("report.html")
-    return template.render(report=report, title=title, made=day(now.timestamp()), environment=describe_environment())
+    return environment.get_template(template).render(content)
 
 
 def _read(parts: list[Part], read: Callable[[Source], Part], sources: Sequence[Source], faults: list[str]) -> None:

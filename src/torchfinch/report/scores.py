@@ -4,11 +4,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torchfinch.report.words import score
+from torchfinch.report.charts import Axis, Chart, Series, draw
+from torchfinch.report.words import number, percent, score
 
 MOST_CLASSES = 20
 """A larger confusion matrix cannot be read; the classes and the pairs that go worst can."""
 PAIRS_SHOWN = 5
+SHARES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "roc_auc": "ROC AUC, one against the others",
+    "average_precision": "average precision",
+    "calibration_error": "expected calibration error",
+}
+VALUES = {
+    "matthews_correlation": "Matthews correlation",
+    "cross_entropy": "cross-entropy",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "r2": "R²",
+    "huber": "Huber loss",
+}
+UNIT = Axis(low=0, high=1, ticks=(0, 0.25, 0.5, 0.75, 1))
+"""From 0 to 1, for shares."""
 
 
 @dataclass(frozen=True)
@@ -31,28 +49,63 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Scores:
-    """An evaluation in words; `matrix` is empty and `classes` are the worst where there are too many."""
+    """An evaluation in words; `matrix` is empty and `classes` are the worst where there are too many.
 
-    labels: tuple[str, ...]
+    Of a regression there are only the numbers.
+    """
+
     samples: int
-    matrix: tuple[tuple[Cell, ...], ...]
-    classes: tuple[tuple[str, ...], ...]
-    classes_left_out: int
-    confusions: tuple[Confusion, ...]
+    numbers: tuple[tuple[str, str], ...]
+    labels: tuple[str, ...] = ()
+    matrix: tuple[tuple[Cell, ...], ...] = ()
+    classes: tuple[tuple[str, ...], ...] = ()
+    classes_left_out: int = 0
+    confusions: tuple[Confusion, ...] = ()
+    charts: tuple[Chart, ...] = ()
 
 
 def describe_scores(evaluation: Mapping[str, Any]) -> Scores:
     """Put what training wrote in words; raises what a malformed mapping leads to."""
+    samples, numbers = int(evaluation["samples"]), _numbers(evaluation)
+    if "mae" in evaluation:
+        return Scores(samples, numbers)
     labels = tuple(map(str, evaluation["labels"]))
     counts, per_class = evaluation["confusion_matrix"], evaluation["per_class"]
     shown = _shown(per_class, labels)
+    reliability = _reliability(evaluation.get("reliability", ()))
     return Scores(
-        labels=labels,
-        samples=int(evaluation["samples"]),
+        samples,
+        numbers,
+        labels,
         matrix=_matrix(counts) if len(labels) <= MOST_CLASSES else (),
         classes=tuple(_row(label, per_class[label]) for label in shown),
         classes_left_out=len(labels) - len(shown),
         confusions=_worst_pairs(counts, labels),
+        charts=(reliability,) if reliability else (),
+    )
+
+
+def _numbers(evaluation: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    averages = {f"F1, {kind}": float(each["f1"]) for kind, each in evaluation.get("averages", {}).items()}
+    shares = {name: evaluation[key] for key, name in SHARES.items() if evaluation.get(key) is not None} | averages
+    values = {name: evaluation[key] for key, name in VALUES.items() if evaluation.get(key) is not None}
+    return (
+        *((name, score(float(value))) for name, value in shares.items()),
+        *((name, number(float(value))) for name, value in values.items()),
+    )
+
+
+def _reliability(bins: Sequence[Mapping[str, Any]]) -> Chart | None:
+    points = [(float(each["confidence"]), float(each["accuracy"])) for each in bins]
+    calibrated = Series("calibrated", [(0, 0), (1, 1)] if points else [], tone="quiet", dashed=True)
+    return draw(
+        "Reliability",
+        [calibrated, Series("this model", points, tone="accent")],
+        unit="share of right answers",
+        x=UNIT,
+        x_name="confidence",
+        y_text=percent,
+        y_top=1,
     )
 
 

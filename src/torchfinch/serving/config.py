@@ -1,5 +1,6 @@
 """TorchServe's `config.properties`: read one, and derive that of an instance with its own ports and folders."""
 
+import errno
 import os
 import re
 import socket
@@ -9,17 +10,22 @@ from urllib.parse import urlsplit
 
 from torchfinch.errors import TorchfinchError
 
+_ADDRESS = "write http://127.0.0.1:8080"
+
 
 def read_properties(path: Path) -> dict[str, str]:
     """Keys and values as TorchServe reads them, without expanding variables.
 
     Raises:
-        TorchfinchError: the file cannot be read, or a line is no `key=value`.
+        TorchfinchError: the file cannot be read, is not UTF-8, or a line is no `key=value`.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise TorchfinchError(f"{path} cannot be read: {error.strerror}", "torchfinch init NAME makes one") from error
+    except UnicodeDecodeError as error:
+        place = error.object.count(b"\n", 0, error.start) + 1
+        raise TorchfinchError(f"{path}, line {place} is not UTF-8: {error.reason}", "save the file as UTF-8") from error
     properties = {}
     for number, line in enumerate(lines, start=1):
         text = line.strip()
@@ -42,11 +48,14 @@ def port_of(address: str) -> int:
     """The port of an address such as `http://127.0.0.1:8080`.
 
     Raises:
-        TorchfinchError: the address has none.
+        TorchfinchError: the address has none, or one that cannot be.
     """
-    port = urlsplit(address).port
+    try:
+        port = urlsplit(address).port
+    except ValueError as error:
+        raise TorchfinchError(f"the address {address} has no possible port: {error}", _ADDRESS) from error
     if port is None:
-        raise TorchfinchError(f"the address {address} has no port", "write http://127.0.0.1:8080")
+        raise TorchfinchError(f"the address {address} has no port", _ADDRESS)
     return port
 
 
@@ -62,19 +71,22 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def check_free(port: int) -> None:
-    """Refuse a port on loopback that something listens on.
+def check_free(address: str) -> None:
+    """Refuse an address such as `http://127.0.0.1:8080` that something listens on, or that cannot be listened on.
 
     Raises:
-        TorchfinchError: the port is taken.
+        TorchfinchError: the port is taken, or the system says what else is wrong.
     """
-    with socket.socket() as probe:
+    host, port = urlsplit(address).hostname or "", port_of(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError as error:
+            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be opened on {host}: {error.strerror}"
             raise TorchfinchError(
-                f"port {port} is taken", "torchfinch serve --stop, or choose another with --port"
+                f"port {port} {why}", "torchfinch serve --stop, or choose another with --port"
             ) from error
 
 

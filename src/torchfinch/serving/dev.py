@@ -1,6 +1,6 @@
 """A development server: one archive in one Python process, for breakpoints and for dropping an image on a page.
 
-It answers the requirement's own routes beside TorchServe's. For production use `torchfinch serve`.
+It answers `POST /predict` and `GET /health` beside TorchServe's routes. For production use `torchfinch serve`.
 """
 
 import threading
@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
 
 from torchfinch.archive import read_archive, unpack
 from torchfinch.testing import FakeContext, load_handler
@@ -38,18 +39,20 @@ def create_app(archive: Path, folder: Path) -> Flask:
 
     @app.post("/predict")
     def predict() -> Any:
-        """The requirement's form: base64 JSON in, the probabilities of all classes as a list out."""
-        content = request.get_json(silent=True)
-        row = {"image": (content or {}).get("image"), "top_k": "all"} if isinstance(content, dict) else None
-        status, _, answer = worker.json({"body": row if row is not None else request.get_data()}, {})
-        if status != HTTPStatus.OK or not info.labels:
-            return {"error": answer.get("message", answer)}, status
-        probabilities = [answer["probabilities"][label] for label in info.labels]
-        return {
-            "predicted_class": answer["predicted_class"],
-            "confidence": answer["confidence"],
-            "probabilities": probabilities,
-        }
+        """One image in, as base64 JSON or in any other form; the probabilities of all classes as a list out."""
+        response = worker.respond(_row(), {**_headers(), "torchfinch-top-k": "all"})
+        answer = response.get_json(force=True, silent=True)
+        given = answer if isinstance(answer, dict) else {}
+        if response.status_code != HTTPStatus.OK:
+            return {"error": given.get("message", answer)}, response.status_code
+        probabilities = given.get("probabilities", {})
+        if not info.labels or set(info.labels) - set(probabilities):
+            wanted = (
+                f"/predict answers one image with all probabilities; ask /predictions/{info.name} for anything else"
+            )
+            return {"error": wanted}, HTTPStatus.UNPROCESSABLE_ENTITY
+        chosen = {key: given[key] for key in ("predicted_class", "confidence")}
+        return {**chosen, "probabilities": [probabilities[label] for label in info.labels]}
 
     @app.route(f"/predictions/{info.name}", methods=["POST", "PUT"])
     def predictions() -> Response:
@@ -58,6 +61,12 @@ def create_app(archive: Path, folder: Path) -> Flask:
     @app.route(f"/explanations/{info.name}", methods=["POST", "PUT"])
     def explanations() -> Response:
         return worker.respond(_row(), {**_headers(), "explain": "True"})
+
+    @app.errorhandler(HTTPException)
+    def failed(error: HTTPException) -> Any:
+        """Errors of this server in the form of TorchServe's, what a handler raised among them."""
+        cause = getattr(error, "original_exception", None) or error.description
+        return {"code": error.code, "type": error.name, "message": str(cause)}, error.code
 
     return app
 
@@ -80,11 +89,6 @@ class _Worker:
         text = body if isinstance(body, (bytes, bytearray, str)) else _plain(body)
         return Response(bytes(text) if isinstance(text, bytearray) else text, status=status, headers=sent)
 
-    def json(self, row: dict[str, Any], headers: dict[str, str]) -> tuple[int, Headers, Any]:
-        """Status, headers and decoded body."""
-        response = self.respond(row, headers)
-        return response.status_code, response.headers, response.get_json(force=True, silent=True)
-
 
 def _plain(body: Any) -> str:
     # handlers derived from TorchServe's own return objects and leave the encoding to it
@@ -94,7 +98,7 @@ def _plain(body: Any) -> str:
 
 
 def _row() -> dict[str, Any]:
-    if request.files:
+    if request.files or request.form:
         files = {name: file.read() for name, file in request.files.items()}
         return {**files, **{name: value.encode() for name, value in request.form.items()}}
     return {"body": bytearray(request.get_data())}

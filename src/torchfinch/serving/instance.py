@@ -21,6 +21,16 @@ DEFAULT = "default"
 """The instance that listens where `config.properties` says; others get free ports."""
 HOME = Path(".torchfinch")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_GRPC = ("inference", "management")
+_DEFAULTS = {
+    "inference_address": "http://127.0.0.1:8080",
+    "metrics_address": "http://127.0.0.1:8082",
+    "grpc_inference_address": "127.0.0.1",
+    "grpc_inference_port": "7070",
+    "grpc_management_address": "127.0.0.1",
+    "grpc_management_port": "7071",
+}
+"""Where TorchServe listens unless it is told otherwise."""
 _LONGEST_FOLDER = 80  # a unix socket's path ends at 107 characters, and TorchServe adds names to this
 
 
@@ -31,7 +41,7 @@ class Instance:
     name: str
     folder: Path
     pid: int
-    started: float
+    started: int
     inference_url: str
     metrics_url: str
     socket: Path
@@ -149,19 +159,19 @@ def _settings(name: str, file: Path, *, store: Path, folder: Path, port: int | N
         "use_native_io": "true",
     }
     if name != DEFAULT or port:
-        inference, metrics, grpc, grpc_management = config.free_ports(4)
+        inference, metrics, *grpc = config.free_ports(4)
         overrides |= {
             "inference_address": f"http://127.0.0.1:{port or inference}",
             "metrics_address": f"http://127.0.0.1:{metrics}",
-            "grpc_inference_port": str(grpc),
-            "grpc_management_port": str(grpc_management),
+            **{f"grpc_{kind}_port": str(number) for kind, number in zip(_GRPC, grpc, strict=True)},
         }
-    merged = {**base, **overrides}
+    merged = {**_DEFAULTS, **base, **overrides}
     merged.pop("load_models", None)
-    addresses = [merged.get("inference_address", "http://127.0.0.1:8080"), merged.get("metrics_address", "")]
-    for address in filter(None, addresses):
-        config.check_free(config.port_of(address))
-    return _Settings(config.derive({}, merged), addresses[0], f"{addresses[1]}/metrics", runtime / "management.sock")
+    inference_url, metrics_url = merged["inference_address"], merged["metrics_address"]
+    grpc_addresses = [f"//{merged[f'grpc_{kind}_address']}:{merged[f'grpc_{kind}_port']}" for kind in _GRPC]
+    for address in (inference_url, metrics_url, *grpc_addresses):
+        config.check_free(address)
+    return _Settings(config.derive({}, merged), inference_url, f"{metrics_url}/metrics", runtime / "management.sock")
 
 
 def _wait(instance: Instance, models: Mapping[str, str], timeout: float) -> None:

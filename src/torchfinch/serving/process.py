@@ -1,7 +1,8 @@
-"""Processes by identity: a process id and its start time, since ids are used again."""
+"""Processes by identity: a process id and its start, since ids are used again."""
 
 import contextlib
 import subprocess
+from pathlib import Path
 
 import psutil
 
@@ -13,21 +14,25 @@ class Detached(subprocess.Popen[bytes]):
         pass
 
 
-def started_at(pid: int) -> float:
-    """When the process began, seconds since 1970."""
-    return float(psutil.Process(pid).create_time())
+def started_at(pid: int) -> int:
+    """When the process began, clock ticks since the machine did: a time of day would move when the clock is set."""
+    return int(_status(pid)[19])
 
 
-def is_same(pid: int, started: float) -> bool:
+def is_same(pid: int, started: int) -> bool:
     """Whether the process that began at `started` still runs."""
     try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - started) < 1
-    except psutil.Error:
+        return _status(pid)[0] != "Z" and started_at(pid) == started
+    except OSError:
         return False
 
 
-def end(pid: int, started: float, *, timeout: float) -> None:
+def _status(pid: int) -> list[str]:
+    """The fields of `/proc/PID/stat` behind the program's name, which may hold spaces (proc_pid_stat(5))."""
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
+def end(pid: int, started: int, *, timeout: float) -> None:
     """Ask a process to end, wait up to `timeout` seconds, and kill what is left of it and of its children."""
     if not is_same(pid, started):
         return

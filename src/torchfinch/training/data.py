@@ -5,7 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
@@ -15,18 +17,22 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """Images with their classes; `images[index]` is a part of them."""
+    """Images with their classes or numbers; `images[index]` is a part of them."""
 
     pixels: Tensor
     """uint8, shape (N, C, H, W), at the size that the network takes."""
     targets: Tensor
-    """int64, shape (N,): the number of each image's class."""
+    """int64, shape (N,): the number of each image's class; or float32, shape (N, K): the numbers to predict."""
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
             raise ValueError(f"pixels are {_kind(self.pixels)}; give uint8 of shape (N, C, H, W)")
-        if self.targets.dtype != torch.int64 or self.targets.shape != self.pixels.shape[:1]:
-            raise ValueError(f"targets are {_kind(self.targets)}; give int64 of shape ({len(self.pixels)},)")
+        kinds = {(torch.int64, 1), (torch.float32, 2)}
+        if (self.targets.dtype, self.targets.ndim) not in kinds or len(self.targets) != len(self.pixels):
+            count = len(self.pixels)
+            raise ValueError(
+                f"targets are {_kind(self.targets)}; give int64 of shape ({count},) or float32 of shape ({count}, K)"
+            )
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -34,13 +40,18 @@ class Images:
     def __getitem__(self, index: Tensor | slice) -> "Images":
         return Images(self.pixels[index], self.targets[index])
 
+    @property
+    def classified(self) -> bool:
+        """Whether the targets are classes."""
+        return self.targets.dtype == torch.int64
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Data:
     """All that a recipe learns from and is judged by; a recipe with nothing to fit gives labels and golden files."""
 
     labels: tuple[str, ...]
-    """Names of the classes, each once; a class's number is its position."""
+    """Names of the network's outputs, each once: of the classes, or of the numbers that it predicts."""
     train: Images | None = None
     """What the weights are fitted to."""
     validation: Images | None = None
@@ -57,10 +68,8 @@ class Data:
         if doubles or not self.labels:
             raise ValueError(f"labels must be unique, and these are not: {doubles}; unique_labels() numbers them")
         for images in (self.train, self.validation, self.test):
-            if images is not None and not 0 <= int(images.targets.min()) <= int(images.targets.max()) < len(
-                self.labels
-            ):
-                raise ValueError(f"targets reach {int(images.targets.max())}, but there are {len(self.labels)} labels")
+            if images is not None and len(images):
+                _check_targets(images, len(self.labels))
 
     def digest(self) -> str | None:
         """The SHA-256 of the labels and of every image with its class; `None` where nothing is fitted."""
@@ -78,15 +87,10 @@ class Data:
 def split(images: Images, *, validation: float, test: float, seed: int) -> tuple[Images, Images, Images]:
     """Share images out into training, validation and test, with the same share of every class in each.
 
-    `validation` and `test` are shares of all images; the rest is for training.
+    `validation` and `test` are shares of all images, and may be 0; the rest is for training.
     """
-    everything = torch.arange(len(images)).numpy()
-    kept, tested = train_test_split(
-        everything, test_size=round(test * len(images)), stratify=images.targets, random_state=seed
-    )
-    trained, validated = train_test_split(
-        kept, test_size=round(validation * len(images)), stratify=images.targets[kept], random_state=seed
-    )
+    kept, tested = _parted(images, np.arange(len(images)), round(test * len(images)), seed=seed)
+    trained, validated = _parted(images, kept, round(validation * len(images)), seed=seed)
     train_part, validation_part, test_part = (images[torch.from_numpy(part)] for part in (trained, validated, tested))
     return train_part, validation_part, test_part
 
@@ -103,6 +107,24 @@ def unique_labels(names: Sequence[str]) -> tuple[str, ...]:
             label = f"{label} ({number})"
         labels[label] = None
     return tuple(labels)
+
+
+def _parted(images: Images, index: NDArray[np.int64], size: int, *, seed: int) -> list[NDArray[np.int64]]:
+    if not size:
+        return [index, index[:0]]
+    classes = images.targets[index] if images.classified else None
+    parts: list[NDArray[np.int64]] = train_test_split(index, test_size=size, stratify=classes, random_state=seed)
+    return parts
+
+
+def _check_targets(images: Images, labels: int) -> None:
+    targets = images.targets
+    if not images.classified:
+        if targets.shape[1] != labels or not targets.isfinite().all():
+            raise ValueError(f"targets are {_kind(targets)}; give a finite number for each of the {labels} labels")
+    elif not 0 <= int(targets.min()) <= int(targets.max()) < labels:
+        wrong = int(((targets < 0) | (targets >= labels)).nonzero()[0])
+        raise ValueError(f"targets reach {int(targets[wrong])}, but there are {labels} labels (image {wrong})")
 
 
 def _kind(tensor: Tensor) -> str:

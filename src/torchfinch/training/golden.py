@@ -5,7 +5,7 @@ folder, so they also prove that the folder is enough to serve the model.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,19 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.handler import Archive, ArchiveError, HandlerError, open_image
 from torchfinch.training.data import Data
 
-_MOST_CLASSES = 10
+_MOST = 10
 
 
 def golden_files(data: Data) -> dict[str, bytes]:
-    """File name to bytes: the recipe's own files, else a PNG of one test image of each of the first ten classes."""
+    """File name to bytes: the recipe's own files, else a PNG of one test image of each of the first ten classes.
+
+    Where numbers are predicted, those are the first ten test images.
+    """
     if data.golden or data.test is None:
         return dict(data.golden)
-    numbers, targets = range(min(len(data.labels), _MOST_CLASSES)), data.test.targets.tolist()
+    if not data.test.classified:
+        return {f"{number}.png": _png(pixels) for number, pixels in enumerate(data.test.pixels[:_MOST])}
+    numbers, targets = range(min(len(data.labels), _MOST)), data.test.targets.tolist()
     return {f"{number}.png": _png(data.test.pixels[targets.index(number)]) for number in numbers if number in targets}
 
 
@@ -47,13 +52,16 @@ def golden_requests(files: Mapping[str, bytes], run: Path, *, described: Mapping
         except HandlerError as error:
             raise TorchfinchError(f"the golden file {name}: {error}") from error
         with torch.inference_mode():
-            row = network(pixels.unsqueeze(0)).softmax(dim=1)[0]  # (classes,)
-        entries.append({"file": name, "expected": _answer(row, described["labels"], top_k=described["top_k"])})
+            row = network(pixels.unsqueeze(0))[0]  # (K,)
+        entries.append({"file": name, "expected": _answer(row, described)})
     return entries
 
 
-def _answer(row: Tensor, labels: Sequence[str], *, top_k: int) -> dict[str, Any]:
-    values, numbers = row.topk(min(top_k, len(labels)))
+def _answer(row: Tensor, described: Mapping[str, Any]) -> dict[str, Any]:
+    labels = described["labels"]
+    if described["task"] == "regression":
+        return {"values": dict(zip(labels, row.tolist(), strict=True))}
+    values, numbers = row.softmax(dim=0).topk(min(described["top_k"], len(labels)))
     best = zip(numbers.tolist(), values.tolist(), strict=True)
     return {"predicted_class": int(numbers[0]), "probabilities": {labels[number]: value for number, value in best}}
 

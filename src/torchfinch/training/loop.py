@@ -1,181 +1,174 @@
-"""The training loop: one function, read from top to bottom."""
+"""The training loop: read `fit` from top to bottom, and then the two passes that it makes in every epoch."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from time import perf_counter
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
+from torch import Tensor
 
 from torchfinch.console import err, progress
 from torchfinch.errors import TorchfinchError
 from torchfinch.handler import Preprocessing
-from torchfinch.training.data import Data
+from torchfinch.training.augmentation import augment_of, mix_of
+from torchfinch.training.checkpoint import Checkpoints
+from torchfinch.training.data import Data, Images
+from torchfinch.training.history import Epoch, Tally
+from torchfinch.training.losses import criterion, penalty
+from torchfinch.training.runtime import Runtime, running
 from torchfinch.training.settings import FitSettings
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training images and one over the validation images; means are over images."""
-
-    epoch: int
-    """Counted from 1."""
-    train_loss: float
-    """Mean cross-entropy, in training mode, on augmented images, while the weights change."""
-    validation_loss: float
-    """Mean cross-entropy after the pass."""
-    train_accuracy: float
-    """Share of right answers on the way, as `train_loss`."""
-    validation_accuracy: float
-    """Share of right answers after the pass."""
-    learning_rate: float
-    """Of the last step."""
-    seconds: float
-    """Both passes together."""
-    images_per_second: float
-    """Training images per second of the training pass."""
-
-    def __str__(self) -> str:
-        return (
-            f"epoch {self.epoch:3d}  train loss {self.train_loss:.4f}  validation loss {self.validation_loss:.4f}  "
-            f"accuracy {self.validation_accuracy:.2%}  {self.images_per_second:,.0f} images/s"
-        )
+from torchfinch.training.state import State
 
 
 def fit(
-    model: nn.Module,
+    model: torch.nn.Module,
     data: Data,
     *,
     preprocessing: Preprocessing,
     settings: FitSettings,
+    checkpoints: Checkpoints | None = None,
+    resume: bool = False,
 ) -> list[Epoch]:
-    """Fit `model` to `data` by AdamW, the learning rate rising in the warm-up and then falling as a cosine.
+    """Fit `model` to `data`, as `settings` say, and return what was written down of every epoch.
 
-    On one machine the same first weights and the same seed give the same last weights. The model is left in
-    evaluation mode, on the settings' device, with the weights that `settings.keep` names. On a terminal a bar shows
-    the way; elsewhere each epoch is a line on stderr.
+    On one machine the same first weights and the same seed give the same last weights, also with a `resume` from
+    `checkpoints` in between. The model is left in evaluation mode, on the settings' device, with the weights that
+    `settings.keep` names. On a terminal a bar shows the way; elsewhere each epoch is a line on stderr.
 
     Raises:
-        TorchfinchError: there are no images to fit to, no such device, or the loss is no longer a number.
+        TorchfinchError: there is nothing to fit to or to resume, no such device, or the loss is no longer a number.
     """
-    if data.train is None or data.validation is None:
-        raise TorchfinchError(
-            "the recipe gives no images to fit to", "return Data(train=..., validation=...) in build()"
-        )
-    train, validation, device = data.train, data.validation, _device(settings.device)
-    model.to(device)
-    torch.manual_seed(settings.seed)  # for dropout
-    chance = torch.Generator().manual_seed(settings.seed)  # on the CPU: the same order on every device
+    train, validation = _images(data, settings)
     batches = math.ceil(len(train) / settings.batch_size)
-    steps = settings.epochs * batches
-    optimizer = AdamW(_groups(model, settings.weight_decay))
-    schedule = OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=settings.warm_up)
-    history: list[Epoch] = []
-    best, kept = math.inf, {}
-
-    with _threads(settings.threads), progress() as bar:
-        task = bar.add_task("training", total=steps, note="")
-        for number in range(1, settings.epochs + 1):
+    with running(settings) as runtime, progress() as bar:
+        state = State(model, settings=settings, runtime=runtime, batches=batches)
+        passes = _Passes(data, preprocessing, runtime)
+        if checkpoints and resume:
+            state.load_state_dict(checkpoints.load())
+        done = len(state.history)
+        task = bar.add_task("training", total=settings.epochs * batches, completed=done * batches, note="")
+        for number in range(done + 1, settings.epochs + 1):
+            if state.stale:
+                break
             start = perf_counter()
-
-            model.train()
-            learnt = _Tally()
-            for index in torch.randperm(len(train), generator=chance).tensor_split(batches):
-                pixels, targets = train.pixels[index], train.targets[index].to(device)
-                if data.augment:
-                    pixels = data.augment(pixels, chance)
-                scores = model(preprocessing.normalise(pixels.to(device)))  # (N, classes)
-                loss = functional.cross_entropy(scores, targets)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                learnt.add(loss, scores, targets)
-                rate = schedule.get_last_lr()[0]
-                schedule.step()
-                bar.advance(task)
+            order = runtime.same(_order(train, state.chance, settings))
+            learnt, rate, waited = passes.learn(state, number, order.tensor_split(batches), lambda: bar.advance(task))
             learning_seconds = perf_counter() - start
-
-            model.eval()
-            checked = _Tally()
-            with torch.inference_mode():
-                for index in torch.arange(len(validation)).split(4 * settings.batch_size):
-                    pixels, targets = validation.pixels[index].to(device), validation.targets[index].to(device)
-                    scores = model(preprocessing.normalise(pixels))
-                    checked.add(functional.cross_entropy(scores, targets), scores, targets)
-
+            checked = passes.check(state, validation)
             epoch = Epoch(
                 epoch=number,
                 train_loss=learnt.loss,
                 validation_loss=checked.loss,
                 train_accuracy=learnt.accuracy,
                 validation_accuracy=checked.accuracy,
-                learning_rate=float(rate),
+                class_accuracy=checked.class_accuracy,
+                learning_rate=rate,
                 seconds=perf_counter() - start,
+                data_seconds=waited,
                 images_per_second=len(train) / learning_seconds,
             )
-            if not math.isfinite(epoch.train_loss + epoch.validation_loss):
-                raise TorchfinchError(
-                    f"the loss became {epoch.train_loss} in epoch {number}",
-                    f"try a lower learning rate: --set learning_rate={settings.learning_rate / 10:g}",
-                )
-            if settings.keep == "final" or epoch.validation_loss < best:
-                best = epoch.validation_loss
-                kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            history.append(epoch)
-            bar.update(task, note=f"epoch {number}, validation accuracy {epoch.validation_accuracy:.1%}")
-            if not err.is_terminal:
+            state.end(epoch)
+            if checkpoints and runtime.rank == 0:
+                checkpoints.save(state.state_dict(), epoch=number)
+            bar.update(task, note=str(epoch))
+            if not err.is_terminal and runtime.rank == 0:
                 err.print(str(epoch))
-
-    model.load_state_dict(kept)
-    return history
-
-
-class _Tally:
-    """Sums over the images of one pass, so that a short batch counts for as much as it holds."""
-
-    def __init__(self) -> None:
-        self._loss, self._right, self._images = 0.0, 0, 0
-
-    def add(self, loss: Tensor, scores: Tensor, targets: Tensor) -> None:
-        """Count a batch: its mean loss, its scores (N, C) and its classes (N,)."""
-        self._loss += loss.item() * len(targets)
-        self._right += int((scores.argmax(dim=1) == targets).sum())
-        self._images += len(targets)
-
-    @property
-    def loss(self) -> float:
-        """Mean over the images."""
-        return self._loss / self._images
-
-    @property
-    def accuracy(self) -> float:
-        """Share of images whose highest score is their class's."""
-        return self._right / self._images
+        state.finish()
+    return state.history
 
 
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+class _Passes:
+    """The pass over the training images, and the one over the validation images."""
+
+    def __init__(self, data: Data, preprocessing: Preprocessing, runtime: Runtime) -> None:
+        assert data.train is not None
+        settings = runtime.settings
+        self.train, self.runtime, self.settings = data.train, runtime, settings
+        self.classes = len(data.labels) if data.train.classified else None
+        self.normalise = preprocessing.normalise
+        self.criterion = criterion(settings.loss, data, runtime.device)
+        self.augment = augment_of(settings.augmentation, data)
+        self.mix = mix_of(settings.augmentation, classes=len(data.labels)) if self.classes else None
+
+    def learn(
+        self, state: State, epoch: int, batches: tuple[Tensor, ...], advance: Callable[[], object]
+    ) -> tuple[Tally, float, float]:
+        """Every training image once; returns the sums, the last learning rate, and the seconds spent on the data."""
+        state.train(epoch)
+        tally, rate, waited = Tally(self.classes), 0.0, 0.0
+        accumulate = self.settings.optimizer.accumulate
+        for number, index in enumerate(batches, start=1):
+            start = perf_counter()
+            mine = self.runtime.share(index)
+            pixels, targets = self.batch(mine, state.chance)
+            waited += perf_counter() - start
+            with self.runtime.autocast():
+                scores = state.network(pixels)  # (N, K)
+                loss = self.criterion(scores.float(), targets)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise _lost(value, self.settings, epoch=epoch, batch=f"{number} of {len(batches)}", images=mine)
+            grouped = min(accumulate, len(batches) - (number - 1) // accumulate * accumulate)
+            share = len(mine) * self.runtime.world / len(index)  # processes are averaged, whatever they hold
+            state.scaler.scale((loss * share + penalty(state.model, self.settings.loss)) / grouped).backward()
+            if number % accumulate == 0 or number == len(batches):
+                rate = state.step()
+            tally.add(value, scores, targets)
+            advance()
+        tally.sums = self.runtime.total(tally.sums)
+        return tally, rate, waited
+
+    def check(self, state: State, images: Images) -> Tally:
+        """Every validation image once, in evaluation mode."""
+        model, tally = state.judged.eval(), Tally(self.classes)
+        mine = self.runtime.share(torch.arange(len(images)))
+        with torch.inference_mode(), self.runtime.autocast():
+            for index in mine.split(4 * self.settings.batch_size):
+                pixels, targets = images.pixels[index], images.targets[index].to(self.runtime.device)
+                scores = model(self.normalise(self.runtime.place(pixels))).float()
+                tally.add(self.criterion(scores, targets).item(), scores, targets)
+        tally.sums = self.runtime.total(tally.sums)
+        if not math.isfinite(tally.loss):
+            raise _lost(tally.loss, self.settings, epoch=len(state.history) + 1, batch="validation", images=mine[:0])
+        return tally
+
+    def batch(self, index: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Normalised pixels and targets of some training images on the device, augmented and mixed."""
+        pixels, targets = self.train.pixels[index], self.train.targets[index].to(self.runtime.device)
+        pixels = self.augment(pixels, chance) if self.augment else pixels
+        pixels = self.normalise(self.runtime.place(pixels))
+        return self.mix(pixels, targets) if self.mix else (pixels, targets)
 
 
-def _device(name: str) -> torch.device:
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise TorchfinchError(f"device={name}: torch sees no GPU", "--set device=cpu")
-    return torch.device(name)
+def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
+    if data.train is None or data.validation is None:
+        raise TorchfinchError(
+            "the recipe gives no images to fit to", "return Data(train=..., validation=...) in build()"
+        )
+    if not data.train.classified:
+        if settings.sampling == "balanced":
+            raise TorchfinchError("sampling=balanced is for classes, and the recipe predicts numbers", "shuffled")
+        return data.train, data.validation
+    counts = torch.bincount(data.train.targets, minlength=len(data.labels)).tolist()
+    empty = [label for label, count in zip(data.labels, counts, strict=True) if not count]
+    if empty:
+        raise TorchfinchError(
+            f"there is no training image of {', '.join(map(repr, empty[:5]))}", "add some, or drop it"
+        )
+    return data.train, data.validation
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    # Decaying biases and normalisation scales only costs accuracy (torchvision's --norm-weight-decay 0).
-    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
-    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _order(train: Images, chance: torch.Generator, settings: FitSettings) -> Tensor:
+    """The numbers of an epoch's images: all of them shuffled, or drawn so that classes are equally frequent."""
+    if settings.sampling == "shuffled":
+        return torch.randperm(len(train), generator=chance)
+    weights = 1 / torch.bincount(train.targets).double()
+    return torch.multinomial(weights[train.targets], len(train), replacement=True, generator=chance)
+
+
+def _lost(value: float, settings: FitSettings, *, epoch: int, batch: str, images: Tensor) -> TorchfinchError:
+    named = ", ".join(map(str, images[:5].tolist()))
+    return TorchfinchError(
+        f"the loss became {value} in epoch {epoch}, batch {batch}{f' (images {named}, ...)' if named else ''}",
+        f"look at these images, or try a lower learning rate: --set learning_rate={settings.learning_rate / 10:g}",
+    )

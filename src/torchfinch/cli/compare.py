@@ -1,0 +1,121 @@
+"""`torchfinch compare`: which of two models is better, and what may be claimed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from torchfinch.console import out, table
+from torchfinch.errors import TorchfinchError
+
+if TYPE_CHECKING:
+    from torchfinch.evaluation import FoldComparison, TestSetComparison
+
+Names = tuple[str, str]
+
+
+def compare(
+    first: Annotated[
+        Path, typer.Argument(help="A folder of torchfinch crossval, a run or an archive.", show_default=False)
+    ],
+    second: Annotated[Path, typer.Argument(help="Another of the same kind.", show_default=False)],
+    metric: Annotated[str | None, typer.Option(help="Of cross-validations; their first one if not given.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Of runs and archives: a folder of images or a recipe, as in evaluate.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Compare two cross-validations fold by fold, or two trained models image by image on one test set."""
+    folds = [(path / "crossval.json").is_file() for path in (first, second)]
+    if any(folds) and not all(folds):
+        raise TorchfinchError(
+            f"{first} and {second} are of different kinds", "give two cross-validations or two models"
+        )
+    if any(folds):
+        result, claim, rows = _folds(first, second, metric=metric)
+    else:
+        result, claim, rows = _models(first, second, data=data)
+    if as_json:
+        out.print_json(data={**result.to_dict(), "claim": claim})
+        return
+    out.print(table(("", ""), rows))
+    out.print(f"\n{claim}", markup=False)
+
+
+def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldComparison, str, list[Names]]:
+    from torchfinch.evaluation import claim_of_folds, compare_folds, read_cross_validation
+    from torchfinch.evaluation.folds import LOWER_IS_BETTER
+
+    one, other = read_cross_validation(first), read_cross_validation(second)
+    if not one.plan.same_folds(other.plan):
+        raise TorchfinchError(f"{first} and {second} are not on the same folds", "use the same data, folds and seed")
+    metric = metric or one.metrics[0]
+    result = compare_folds(
+        one.scores(metric),
+        other.scores(metric),
+        test_share=one.test_share,
+        lower_is_better=metric in LOWER_IS_BETTER,
+    )
+    names = _names(one.plan.name, other.plan.name)
+    shown = metric.replace("_", " ")
+    rows = [
+        (f"{name}: {shown}", f"{each.mean(metric):.4f} ± {each.sd(metric):.4f} over {each.plan.folds} folds")
+        for name, each in zip(names, (one, other), strict=True)
+    ]
+    rows += [
+        ("difference", _span(result.difference, result.interval)),
+        ("in standard deviations (Cohen's d)", _span(result.effect, result.effect_interval, digits=2)),
+        ("paired t-test", f"p = {_p(result.p_plain)}"),
+        ("Nadeau and Bengio's corrected t-test", f"p = {_p(result.p_corrected)}"),
+    ]
+    return result, claim_of_folds(result, names=names, metric=shown), rows
+
+
+def _models(first: Path, second: Path, data: str | None) -> tuple[TestSetComparison, str, list[Names]]:
+    from torchfinch.cli.evaluate import test_images
+    from torchfinch.evaluation import claim_of_answers, compare_answers, load_model, probabilities
+
+    one, other = load_model(first), load_model(second)
+    if one.regression or other.regression:
+        raise TorchfinchError("regressors are compared by cross-validation", "torchfinch crossval RECIPE")
+    if one.labels != other.labels:
+        raise TorchfinchError(
+            f"{one.name} and {other.name} have different labels", "compare models of the same classes"
+        )
+    tested, again = test_images(one, data), test_images(other, data)
+    if not tested.targets.equal(again.targets):
+        raise TorchfinchError(f"{one.name} and {other.name} have different test images", "name the images with --data")
+    answers = [
+        probabilities(model.network, images.pixels, preprocessing=model.preprocessing).argmax(dim=1)
+        for model, images in ((one, tested), (other, again))
+    ]
+    result = compare_answers(tested.targets, *answers)
+    names = _names(one.name, other.name)
+    rows = [
+        (f"{names[0]}: accuracy", f"{result.first:.4f} of {tested.source}"),
+        (f"{names[1]}: accuracy", f"{result.second:.4f}"),
+        ("difference", f"{_span(result.difference, result.interval)} (paired bootstrap)"),
+        ("right alone", f"{names[0]} {result.only_first}, {names[1]} {result.only_second}"),
+        ("odds ratio", _span(result.odds_ratio, result.odds_interval, digits=2, sign="")),
+        ("McNemar's exact test", f"p = {_p(result.p)}"),
+    ]
+    return result, claim_of_answers(result, names=names), rows
+
+
+def _names(first: str, second: str) -> Names:
+    return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
+
+
+def _span(value: float | None, interval: tuple[float, float] | None, *, digits: int = 4, sign: str = "+") -> str:
+    if value is None or interval is None:
+        return "the same in every fold" if value is None else f"{value:{sign}.{digits}f}"
+    low, high = (f"{end:{sign}.{digits}f}" for end in interval)
+    return f"{value:{sign}.{digits}f}, 95 % interval {low} to {high}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "none: the folds do not vary"
+    return f"{value:.2g}" if value >= 0.0001 else "under 0.0001"

@@ -1,0 +1,139 @@
+"""`torchfinch evaluate`: how good a run or an archive is, on its recipe's test images or on a folder of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from torchfinch.console import err, out, table
+from torchfinch.errors import TorchfinchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from torchfinch.evaluation import Evaluation, Model, RegressionEvaluation
+
+_MOST_CLASSES = 20
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run folder, or an archive.", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A folder with a folder of images for each class, or a recipe whose test images are used; "
+            "that of the training if not given."
+        ),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write one page with plots and the worst mistakes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
+) -> None:
+    """Measure a trained model; a file that is no image is left out and named, and the exit code is 1."""
+    from torchfinch.evaluation import evaluate as judge
+    from torchfinch.evaluation import evaluate_regression, load_model, outputs
+
+    loaded = load_model(model)
+    tested = test_images(loaded, data)
+    rows = outputs(loaded.network, tested.pixels, preprocessing=loaded.preprocessing)
+    result: Evaluation | RegressionEvaluation
+    if loaded.regression:
+        result = evaluate_regression(tested.targets, rows)
+    else:
+        rows = rows.softmax(dim=1)
+        result = judge(tested.targets, rows, labels=loaded.labels)
+    if as_json:
+        out.print_json(data=result.to_dict())
+    else:
+        _show(result)
+    if html:
+        _write_page(html, loaded, tested, rows, result)
+    if tested.faults:
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """Images with their targets, where they come from, and what could not be read."""
+
+    pixels: Tensor
+    targets: Tensor
+    source: str
+    faults: tuple[str, ...] = ()
+
+
+def test_images(model: Model, data: str | None) -> Tested:
+    """The images that `--data` names; faults are told on stderr.
+
+    Raises:
+        TorchfinchError: there are none, or they are not for this model.
+    """
+    from torchfinch.evaluation import read_folder
+
+    if data and Path(data).is_dir():
+        read = read_folder(Path(data), labels=model.labels, preprocessing=model.preprocessing)
+        for fault in read.faults:
+            err.print(f"left out: {fault}", markup=False, soft_wrap=True)
+        return Tested(read.pixels, read.targets, f"{len(read.targets):,} images of {data}", read.faults)
+    name = data or model.lineage.get("recipe")
+    if not name:
+        raise TorchfinchError(f"{model.name} does not say what it was trained on", "name images with --data")
+    return _of_recipe(name, model)
+
+
+def _of_recipe(name: str, model: Model) -> Tested:
+    from torchfinch.training import load_recipe
+
+    recipe, lineage = load_recipe(name), model.lineage
+    own = recipe.name == lineage.get("recipe")
+    built = recipe.build(recipe.configure(lineage.get("config") or {} if own else {}))[0]
+    if built.test is None or built.labels != model.labels:
+        what = "has no test images" if built.test is None else f"has other labels than {model.name}"
+        raise TorchfinchError(f"the recipe {recipe.name} {what}", "name other images with --data")
+    if own and lineage.get("data_digest") not in {None, built.digest()}:
+        err.print(f"{model.name} was trained on other images than {recipe.name} gives now: some may be tested here")
+    return Tested(built.test.pixels, built.test.targets, f"{len(built.test):,} test images of {recipe.name}")
+
+
+def _show(result: Evaluation | RegressionEvaluation) -> None:
+    numbers: dict[str, Any] = dict(result.to_dict())
+    scalars = {name: value for name, value in numbers.items() if isinstance(value, int | float)}
+    averages = {f"F1 {kind}": each["f1"] for kind, each in numbers.get("averages", {}).items()}
+    out.print(table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in (scalars | averages).items()]))
+    if "per_class" in numbers:
+        seen = sorted(numbers["per_class"].items(), key=lambda item: float(item[1]["f1"]))
+        columns = ("precision", "recall", "specificity", "f1", "roc_auc", "average_precision", "support")
+        rows = [(label, *(_text(metrics[name]) for name in columns)) for label, metrics in seen if metrics["support"]]
+        title = (
+            f"the {_MOST_CLASSES} worst of {len(rows)} classes" if len(rows) > _MOST_CLASSES else "classes, worst first"
+        )
+        out.print()
+        out.print(table((title, *(name.replace("_", " ") for name in columns)), rows[:_MOST_CLASSES]))
+
+
+def _text(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _write_page(
+    path: Path, model: Model, tested: Tested, rows: Tensor, result: Evaluation | RegressionEvaluation
+) -> None:
+    from datetime import UTC, datetime
+
+    from torchfinch.report import write_evaluation
+
+    write_evaluation(
+        path,
+        result,
+        title=model.name,
+        source=tested.source,
+        pixels=tested.pixels,
+        targets=tested.targets.numpy(),
+        rows=rows.numpy(),
+        now=datetime.now(UTC),
+    )
+    err.print(f"wrote {path}", markup=False, soft_wrap=True)

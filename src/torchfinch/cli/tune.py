@@ -1,0 +1,142 @@
+"""`torchfinch tune`: search a recipe's settings, and leave the best ones as a file that `torchfinch train` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from torchfinch.console import err, out, table
+
+if TYPE_CHECKING:
+    from torchfinch.tuning import Trial, Tuned
+
+_SHOWN = 5
+
+
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe in training/, or the path of one.", show_default=False)],
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Values to try: LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A,B,C; may be given again.",
+            metavar="NAME=VALUES",
+        ),
+    ] = None,
+    space: Annotated[Path | None, typer.Option(help="The same from a YAML file of NAME: VALUES.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A setting that all candidates share; may be given again.", metavar="NAME=VALUE"),
+    ] = None,
+    sampler: Annotated[
+        Literal["grid", "random", "tpe", "gp"],
+        typer.Option(help="Every point, at random, tree of Parzen estimators, or Gaussian process."),
+    ] = "tpe",
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Candidates in all; 20 or the whole grid if not given.")
+    ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Judge by cross-validation; by the validation images if not given.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="A scorer of scikit-learn, such as neg_log_loss; accuracy if not given.")
+    ] = None,
+    prune: Annotated[bool, typer.Option(help="Give up candidates that do worse than the median.")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and the folds.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that try candidates at once.")] = 1,
+    output: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME if not given.")] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database of the trials; study.db in the folder if not given.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every trial as JSON.")] = False,
+) -> None:
+    """Search a recipe's settings; prints the path of the best ones, for `torchfinch train`.
+
+    The same command again goes on with the study, also after it was killed. The folder has best.yaml and study.html.
+    """
+    from torchfinch.files import write_whole
+    from torchfinch.training import load_recipe
+    from torchfinch.tuning import read_space, recipe_problem, render_page
+    from torchfinch.tuning import tune as run_study
+
+    values = {**(_read_yaml(space) if space else {}), **_pairs(search, "--search")}
+    settings = _pairs(setting, "--set")
+    loaded = load_recipe(recipe)
+    problem = recipe_problem(loaded, settings, folds=folds, metric=metric, seed=seed)
+    folder = output or Path("studies") / loaded.name
+    tuned = run_study(
+        problem,
+        read_space(values),
+        sampler=sampler,
+        trials=trials,
+        prune=prune,
+        seed=seed,
+        storage=storage or f"sqlite:///{folder / 'study.db'}",
+        jobs=jobs,
+        told=_tell,
+    )
+    write_whole(folder / "study.html", render_page(tuned))
+    write_whole(folder / "best.yaml", _config(tuned, recipe=recipe, settings=settings))
+    counts = ", ".join(f"{tuned.count(state)} {state}" for state in ("complete", "pruned", "failed"))
+    err.print(f"{len(tuned.trials)} trials: {counts}; the best:")
+    err.print(_table(tuned))
+    err.print(f"page {folder / 'study.html'}; next: torchfinch train {folder / 'best.yaml'}", soft_wrap=True)
+    if as_json:
+        out.print_json(data=tuned.to_dict())
+    else:
+        print(folder / "best.yaml")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    from torchfinch.errors import TorchfinchError
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise TorchfinchError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise TorchfinchError(f"{path} is no list of NAME: VALUES", "such as learning_rate: 1e-4..1e-2:log")
+    return {str(name): values for name, values in content.items()}
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts or ()]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise typer.BadParameter(f"{name + equals + value!r} is not NAME=VALUE", param_hint=option)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _config(tuned: Tuned, *, recipe: str, settings: dict[str, str]) -> str:
+    import yaml
+
+    head = f"# {tuned.metric} {tuned.best.score:.6g}: trial {tuned.best.number} of {len(tuned.trials)}\n"
+    return head + yaml.safe_dump({"recipe": recipe, **settings, **tuned.best.values}, sort_keys=False)
+
+
+def _tell(trial: Trial) -> None:
+    score = "" if trial.score is None else f"{trial.score:.4f}"
+    time = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
+    line = f"trial {trial.number:3d}  {trial.state:8}  {score:>7}  {time:>7}  {_values(trial)}  {trial.note}"
+    err.print(line.rstrip(), markup=False, soft_wrap=True)
+
+
+def _table(tuned: Tuned) -> Any:
+    names = list(tuned.best.values)
+    rows = [
+        (trial.number, f"{trial.score:.4f}", *(_short(trial.values[name]) for name in names))
+        for trial in tuned.ranked[:_SHOWN]
+        if trial.state == "complete"
+    ]
+    return table(("trial", tuned.metric, *names), rows)
+
+
+def _values(trial: Trial) -> str:
+    return " ".join(f"{name}={_short(value)}" for name, value in trial.values.items())
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,144 @@
+"""k-fold cross-validation of anything with scikit-learn's `fit` and `predict`: resumable, and in parallel processes."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, clone, is_regressor
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils.parallel import Parallel, delayed
+
+from torchfinch.console import err, progress
+from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation.folds import CrossValidation, Fold, Plan, begin, keep
+from torchfinch.evaluation.scoring import fold_scores
+
+Array = NDArray[Any]
+
+
+def cross_validate(
+    estimator: BaseEstimator,
+    images: ArrayLike,
+    targets: ArrayLike,
+    *,
+    name: str | None = None,
+    folds: int = 5,
+    stratified: bool = True,
+    seed: int = 0,
+    jobs: int = 1,
+    folder: Path | None = None,
+    code: str = "",
+) -> CrossValidation:
+    """Train a clone of `estimator` on all folds but one and test it on that one, for each of `folds` shuffled folds.
+
+    With `stratified`, every fold has the same share of every class. An estimator's `random_state` of `None` becomes
+    the seed. With a `folder`, finished folds are kept there and are not run again, unless anything of the `Plan`
+    changed; `code` is for what it cannot see. `jobs` folds run at a time, each in a process of its own if more than 1.
+
+    Raises:
+        TorchfinchError: there are too few images for the folds, or the estimator failed.
+    """
+    images, targets = np.asarray(images), np.asarray(targets)
+    estimator = _seeded(clone(estimator), seed)
+    plan = Plan(
+        name=name or type(estimator).__name__,
+        parameters=_plain(estimator.get_params()),
+        code=code,
+        data=_digest(images, targets),
+        samples=len(targets),
+        folds=folds,
+        stratified=stratified and not is_regressor(estimator),
+        seed=seed,
+    )
+    _check(plan, targets)
+    done = begin(plan, folder) if folder else {}
+    if done:
+        err.print(f"{folder} holds {len(done)} of {folds} folds already")
+    with progress() as bar:
+        task = bar.add_task(plan.name, total=folds, completed=len(done), note="")
+        for fold in _train(estimator, images, targets, plan=plan, done=set(done), jobs=jobs):
+            done[fold.number] = fold
+            if folder:
+                keep(fold, folder)
+            bar.update(task, advance=1, note=str(fold))
+            if not err.is_terminal:
+                err.print(str(fold))
+    return CrossValidation(plan, tuple(done[number] for number in sorted(done)))
+
+
+def _check(plan: Plan, targets: Array) -> None:
+    if not 2 <= plan.folds <= len(targets):
+        raise TorchfinchError(
+            f"{len(targets)} images make no {plan.folds} folds", "two folds or more, an image in each"
+        )
+    label, count = min(Counter(targets.tolist()).items(), key=lambda item: item[1])
+    if plan.stratified and count < plan.folds:
+        way_out = f"--folds {max(count, 2)}, more images, or --no-stratified"
+        raise TorchfinchError(f"class {label} has {count} images, fewer than {plan.folds} folds", way_out)
+
+
+def _train(
+    estimator: BaseEstimator, images: Array, targets: Array, *, plan: Plan, done: set[int], jobs: int
+) -> Iterator[Fold]:
+    """The folds that are not done yet, as they end."""
+    kind = StratifiedKFold if plan.stratified else KFold
+    parts = kind(plan.folds, shuffle=True, random_state=plan.seed).split(images, targets)
+    quiet = jobs > 1 or not err.is_terminal
+    work = (
+        delayed(_run)(estimator, images, targets, number=number, train=train, test=test, quiet=quiet)
+        for number, (train, test) in enumerate(parts, start=1)
+        if number not in done
+    )
+    yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
+
+
+def _run(
+    estimator: BaseEstimator, images: Array, targets: Array, *, number: int, train: Array, test: Array, quiet: bool
+) -> Fold:
+    start = perf_counter()
+    try:
+        with _silence(quiet):
+            fitted = clone(estimator).fit(images[train], targets[train])
+            scores = fold_scores(fitted, images[test], targets[test])
+    except TorchfinchError as error:
+        raise TorchfinchError(f"fold {number}: {error.message}", error.hint) from error
+    except (ValueError, TypeError) as error:  # what estimators raise at parameters and data that they refuse
+        raise TorchfinchError(f"fold {number}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    return Fold(number, trained_on=len(train), tested_on=len(test), seconds=perf_counter() - start, scores=scores)
+
+
+@contextmanager
+def _silence(quiet: bool) -> Iterator[None]:
+    before, err.quiet = err.quiet, quiet
+    try:
+        yield
+    finally:
+        err.quiet = before
+
+
+def _seeded(estimator: BaseEstimator, seed: int) -> BaseEstimator:
+    unset = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
+    return estimator.set_params(**dict.fromkeys(unset, seed))
+
+
+def _digest(images: Array, targets: Array) -> str:
+    digest = hashlib.sha256(f"{images.dtype}{images.shape}{targets.dtype}".encode())
+    for values in (images, targets):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _text(value) for name, value in sorted(parameters.items())}
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, (str, int, float, type(None))):
+        return value
+    return value.name if isinstance(value, Path) else repr(value)

@@ -1,0 +1,31 @@
+"""What a web server or an edge needs: an id for unknown visitors, and the header that routes match."""
+
+import re
+import secrets
+from http.cookies import CookieError, SimpleCookie
+
+HEADER = "torchfinch-variant"
+COOKIE = "torchfinch-user"
+
+_ID = re.compile(r"[A-Za-z0-9_-]{22}")
+_YEAR = 365 * 24 * 3600
+
+
+def new_user_id() -> str:
+    """A random id for an unknown visitor: 22 characters, 128 bits."""
+    return secrets.token_urlsafe(16)
+
+
+def visitor(cookies: str | None) -> tuple[str, str | None]:
+    """The id of an anonymous visitor, and the `Set-Cookie` header to answer with, None where the visitor has one.
+
+    `cookies` is the request's `Cookie` header. An id that this function did not make is replaced, whoever sent it.
+    """
+    try:
+        found = SimpleCookie(cookies or "").get(COOKIE)
+    except CookieError:
+        found = None
+    if found and _ID.fullmatch(found.value):
+        return found.value, None
+    user = new_user_id()
+    return user, f"{COOKIE}={user}; Max-Age={_YEAR}; Path=/; Secure; HttpOnly; SameSite=Lax"

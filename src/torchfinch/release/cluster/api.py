@@ -1,0 +1,151 @@
+"""The Kubernetes API as plain JSON: objects are dictionaries, and every request has a deadline.
+
+The official client does authentication, TLS and connections. Its models are left out: a controller copies parts of
+objects that it does not own, and must not lose the fields that it does not know.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from kubernetes import client
+from kubernetes import config as _config
+
+from torchfinch.errors import TorchfinchError
+
+Object = dict[str, Any]
+config: Any = _config  # it has no types
+
+GROUP = "torchfinch.dev"
+VERSION = "v1alpha1"
+MANAGER = "torchfinch"
+_SECONDS = 10.0
+_JSON_PATCH = "application/json-patch+json"
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+class ApiError(TorchfinchError):
+    """The API server refused, or did not answer; `status` is then 0."""
+
+    def __init__(self, message: str, status: int, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+class Api:
+    """Requests to one API server, by the context of a kubeconfig or the service account of the pod."""
+
+    def __init__(self, context: str | None = None, *, seconds: float = _SECONDS) -> None:
+        self._seconds = seconds
+        try:
+            config.load_config(context=context) if context else config.load_config()
+        except (config.ConfigException, OSError) as error:
+            raise TorchfinchError(f"no cluster is configured: {error}", "set KUBECONFIG, or use --context") from error
+        self._client = client.ApiClient()
+        self.namespace = _namespace(context)
+
+    def get(self, path: str, **query: object) -> Object:
+        """The object or list at `path`."""
+        return self._json("GET", path, query=query)
+
+    def create(self, path: str, body: Object) -> Object:
+        """A new object in the collection at `path`."""
+        return self._json("POST", path, query={"fieldManager": MANAGER}, body=body)
+
+    def merge(self, path: str, body: Object) -> Object:
+        """Change some fields of the object at `path`; if `body` has its `resourceVersion`, only if it is still that."""
+        return self._json("PATCH", path, query={"fieldManager": MANAGER}, body=body, kind=_MERGE_PATCH)
+
+    def patch(self, path: str, operations: list[Object]) -> Object:
+        """Apply all of a JSON patch to the object at `path`, or nothing where one of its tests fails."""
+        return self._json("PATCH", path, query={"fieldManager": MANAGER}, body=operations, kind=_JSON_PATCH)
+
+    def delete(self, path: str) -> Object:
+        """Delete the object at `path`."""
+        return self._json("DELETE", path)
+
+    def watch(self, path: str, version: str, *, seconds: int) -> Iterator[Object]:
+        """Events of the collection at `path` after `version`, until the server ends them: after `seconds` at most.
+
+        Raises `ApiError` with status 410 where `version` is too old.
+        """
+        query = {"watch": 1, "resourceVersion": version, "allowWatchBookmarks": True, "timeoutSeconds": seconds}
+        response = self._request("GET", path, query=query, timeout=(self._seconds, seconds + self._seconds))
+        try:
+            for line in _lines(response.response):
+                event = json.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    raise ApiError(f"watch {path}: {status.get('message')}", int(status.get("code", 0)))
+                yield event
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiError(f"the watch of {path} was cut off: {error}", 0) from error
+        finally:
+            response.response.close()
+
+    def _json(self, method: str, path: str, **options: Any) -> Object:
+        response = self._request(method, path, timeout=self._seconds, **options)
+        content: Object = json.loads(response.read())
+        return content
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float | tuple[float, float],
+        query: Mapping[str, object] | None = None,
+        body: Any = None,
+        kind: str = "application/json",
+    ) -> Any:
+        headers = {"Accept": "application/json", "Content-Type": kind}
+        pairs = [(name, str(value)) for name, value in (query or {}).items()]
+        try:
+            request = self._client.param_serialize(
+                method, path, query_params=pairs, header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response: Any = self._client.call_api(*request, _request_timeout=timeout)
+        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ApiError(f"{method} {path}: the API server does not answer: {reason}", 0) from error
+        if response.status >= 400:
+            raise ApiError(f"{method} {path}: {_message(response.read())}", response.status, _hint(response.status))
+        return response
+
+
+def _lines(response: Any) -> Iterator[bytes]:
+    rest = b""
+    for chunk in response.stream(amt=None, decode_content=False):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from filter(None, lines)
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace")[:200]
+
+
+def _hint(status: int) -> str | None:
+    if status == 403:
+        return "see k8s/base/rbac.yaml for what the controller needs"
+    return "the CustomResourceDefinition may be missing: kubectl apply -k k8s/crd" if status == 404 else None
+
+
+def _namespace(context: str | None) -> str:
+    try:
+        contexts, active = config.list_kube_config_contexts()
+    except config.ConfigException:
+        return _own_namespace()
+    chosen = next((each for each in contexts if each["name"] == context), active)
+    return str(chosen["context"].get("namespace", "default"))
+
+
+def _own_namespace() -> str:
+    try:
+        return Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace").read_text(encoding="utf-8").strip()
+    except OSError:
+        return "default"

@@ -1,0 +1,151 @@
+"""Evidence of a cluster: what TorchServe and the handler SDK count in every pod, read there or from Prometheus.
+
+Errors are TorchServe's own answers of class 5xx: a dead worker's 500 and a full queue's 503 never reach a handler.
+Latency is the handler's where the SDK tells it, else TorchServe's.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import httpx
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.cluster.router import ClusterRouter
+from torchfinch.release.exposition import Sample, samples
+from torchfinch.release.spec import Measurements, Spec
+from torchfinch.release.state import LATENCY_EDGES, Counters, Reading, Role
+
+_SECONDS = 5.0
+_REST = 10.0
+_NAMES = (
+    "ts_inference_requests_total", "ts_inference_latency_microseconds", "Requests2XX", "Requests4XX", "Requests5XX",
+    "torchfinch_stage_seconds_sum", "torchfinch_stage_seconds_count", "torchfinch_stage_seconds_bucket",
+)  # fmt: skip
+_ROLES: tuple[Role, ...] = ("stable", "canary")
+Addresses = Mapping[Role, Mapping[str, str]]
+
+
+class Fetcher:
+    """GET with a deadline. An address that hangs is left alone for a while, so that it delays nobody else's release."""
+
+    def __init__(self) -> None:
+        self._client = httpx.Client(timeout=_SECONDS, follow_redirects=False, trust_env=False)
+        self._resting: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def get(self, url: str, params: Mapping[str, str] | None = None) -> httpx.Response:
+        """The answer, of status 200; raises `TorchfinchError` for any other and for none."""
+        server = str(httpx.URL(url).netloc)
+        with self._lock:
+            if self._resting.get(server, 0.0) > time.monotonic():
+                raise TorchfinchError(f"{url} did not answer a moment ago")
+        try:
+            return self._client.get(url, params=params).raise_for_status()
+        except httpx.TimeoutException as error:
+            with self._lock:
+                self._resting[server] = time.monotonic() + _REST
+            raise TorchfinchError(f"{url} did not answer within {_SECONDS:g} s") from error
+        except httpx.HTTPError as error:
+            raise TorchfinchError(f"{url}: {error}") from error
+
+
+class ClusterEvidence:
+    """Counters of the pods behind both versions. `problem` says what was wrong at the last reading."""
+
+    def __init__(
+        self, fetcher: Fetcher, router: ClusterRouter, *, namespace: str, read_spec: Callable[[], Spec]
+    ) -> None:
+        self._fetcher = fetcher
+        self._router = router
+        self._namespace = namespace
+        self._read_spec = read_spec
+        self.problem = "not read yet"
+
+    def read(self) -> Reading:
+        """Counters of every ready pod; one that does not tell is no reading at all, for it may hide errors."""
+        spec = self._read_spec()
+        try:
+            addresses = {role: self._router.addresses(spec, role) for role in _ROLES}
+            reading = (
+                self._ask_prometheus(spec.evidence, addresses)
+                if spec.evidence.kind == "Prometheus"
+                else self._ask_pods(spec.evidence, addresses)
+            )
+        except TorchfinchError as error:
+            self.problem = error.message
+            raise
+        self.problem = ""
+        return reading
+
+    def _ask_pods(self, where: Measurements, addresses: Addresses) -> Reading:
+        at = time.time()
+        counted = {
+            role: {pod: self._ask_pod(f"http://{address}:{where.port}/metrics") for pod, address in pods.items()}
+            for role, pods in addresses.items()
+        }
+        return Reading(at=at, stable=counted["stable"], canary=counted["canary"])
+
+    def _ask_pod(self, url: str) -> Counters:
+        return count(samples(self._fetcher.get(url).text))
+
+    def _ask_prometheus(self, where: Measurements, addresses: Addresses) -> Reading:
+        pods = {pod for known in addresses.values() for pod in known}
+        if not pods:
+            return Reading(at=time.time(), stable={}, canary={})
+        chosen = f'{{namespace="{self._namespace}",{where.pod_label}=~"{"|".join(sorted(pods))}"}}'
+        names = "|".join(_NAMES)
+        found = self._query(where, f'{{__name__=~"{names}",{chosen[1:]}')
+        times = self._query(where, f"timestamp(ts_inference_requests_total{chosen})")
+        by_pod: dict[str, list[Sample]] = {pod: [] for pod in pods}
+        for sample in found:
+            by_pod[sample.labels.get(where.pod_label, "")].append(sample)
+        counted = {pod: count(known) for pod, known in by_pod.items()}
+        return Reading(
+            at=min((sample.value for sample in times), default=time.time()),
+            stable={pod: counted[pod] for pod in addresses["stable"]},
+            canary={pod: counted[pod] for pod in addresses["canary"]},
+        )
+
+    def _query(self, where: Measurements, query: str) -> list[Sample]:
+        url = f"{where.address.rstrip('/')}/api/v1/query"
+        content = self._fetcher.get(url, {"query": query}).json()
+        if content.get("status") != "success":
+            raise TorchfinchError(f"{url} refused {query}: {content.get('error')}")
+        return [
+            Sample(each["metric"].pop("__name__", ""), each["metric"], float(each["value"][1]))
+            for each in content["data"]["result"]
+        ]
+
+
+def count(found: Iterable[Sample]) -> Counters:
+    """One pod's counters, out of its samples; a pod that has served nothing yet has none.
+
+    TorchServe counts `/ping` and the metrics page among its answers of class 2xx, so requests are those that it counted
+    on their arrival.
+    """
+    totals: dict[str, float] = {}
+    within: dict[float, int] = {}
+    for sample in found:
+        if sample.name not in _NAMES or sample.labels.get("stage", "total") != "total":
+            continue
+        if "le" in sample.labels:
+            edge = float(sample.labels["le"])
+            within[edge] = within.get(edge, 0) + int(sample.value)
+        else:
+            totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
+    requests = int(totals.get("ts_inference_requests_total", 0))
+    errors = int(totals.get("Requests5XX", 0))
+    timed = int(totals.get("torchfinch_stage_seconds_count", 0))
+    seconds = totals.get("torchfinch_stage_seconds_sum", 0.0)
+    if not timed:
+        timed, seconds = max(requests - errors, 0), totals.get("ts_inference_latency_microseconds", 0.0) / 1e6
+    return Counters(
+        requests=requests,
+        errors=errors,
+        client_errors=int(totals.get("Requests4XX", 0)),
+        latency_sum=seconds,
+        latency_count=timed,
+        latency_buckets=tuple(within.get(edge, 0) for edge in (*LATENCY_EDGES, math.inf)) if within else (),
+    )

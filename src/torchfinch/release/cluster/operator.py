@@ -1,0 +1,156 @@
+"""The controller process of a cluster: one loop per release under way, all driven by a bounded pool of workers.
+
+Changes are watched, never polled: a release at rest is looked at when something of it changes, and costs nothing
+otherwise. A release under way is looked at every `analysis.interval`.
+"""
+
+import json
+import sys
+import threading
+import time
+from typing import TextIO
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.cluster.api import Api, ApiError, Object
+from torchfinch.release.cluster.cache import Cache, Key
+from torchfinch.release.cluster.evidence import ClusterEvidence, Fetcher
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, SLICES, VIRTUAL_SERVICES, Kind
+from torchfinch.release.cluster.orphans import sweep
+from torchfinch.release.cluster.queue import Queue
+from torchfinch.release.cluster.resource import names_of, parse_spec
+from torchfinch.release.cluster.router import ClusterRouter
+from torchfinch.release.cluster.store import StatusStore
+from torchfinch.release.controller import Controller, Tick
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import UNDERWAY, Phase
+
+KINDS = (RELEASES, DEPLOYMENTS, SLICES, HTTP_ROUTES, VIRTUAL_SERVICES)
+_SOON = 0.05
+_AGAIN = 1.0
+_LONGEST_PAUSE = 60.0
+
+
+class Operator:
+    """Drives every CanaryRelease of a namespace, or of the cluster."""
+
+    def __init__(self, api: Api, *, namespace: str | None = None, workers: int = 8, log: TextIO = sys.stdout) -> None:
+        self._api = api
+        self._log = log
+        self._workers = workers
+        self._cache = Cache(api, KINDS, namespace=namespace)
+        self._fetcher = Fetcher()
+        self._queue = Queue()
+        self._releases: dict[Key, Controller] = {}
+        self._failures: dict[Key, int] = {}
+        self._interested: dict[tuple[Kind, Key], set[Key]] = {}
+
+    def run(self) -> None:
+        """Work until the process ends."""
+        self._cache.changed = self._changed
+        self._cache.start()
+        for route in sweep(self._api, self._cache):
+            self._say(trouble=f"{route} was split by a CanaryRelease that is gone: all traffic is on stable again")
+        for found in self._cache.all(RELEASES):
+            self._queue.put(_key(found), _SOON)
+        self._say(started=f"{len(self._cache.all(RELEASES))} releases")
+        threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(self._workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            key = self._queue.take()
+            try:
+                again = self._turn(key)
+            finally:
+                self._queue.done(key)
+            if again is not None:
+                self._queue.put(key, again)
+
+    def _turn(self, key: Key) -> float | None:
+        """One look at a release; the seconds until the next, None where only a change leads to one."""
+        found = self._cache.get(RELEASES, *key)
+        if found is None:
+            self._forget(key)
+            return None
+        self._watch_for(key, found)
+        if key not in self._releases:
+            self._releases[key] = self._controller(key)
+        try:
+            tick = self._releases[key].tick()
+        except ApiError as error:
+            return self._failed(key, error, soon=error.status in {404, 409, 422})
+        except TorchfinchError as error:
+            return self._failed(key, error, soon=False)
+        self._failures.pop(key, None)
+        return _next(tick)
+
+    def _failed(self, key: Key, error: TorchfinchError, *, soon: bool) -> float:
+        """When to try again: at once after a conflict, ever later after other faults."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        if not soon or failures > 3:
+            self._say(release="/".join(key), trouble=str(error))
+        return _SOON if soon and failures <= 3 else min(_AGAIN * 2 ** min(failures, 6), _LONGEST_PAUSE)
+
+    def _controller(self, key: Key) -> Controller:
+        namespace, name = key
+
+        def read_spec() -> Spec:
+            found = self._cache.get(RELEASES, namespace, name)
+            if found is None:
+                raise ApiError(f"CanaryRelease {name} is gone", 404)
+            return parse_spec(found)
+
+        router = ClusterRouter(self._api, self._cache, namespace=namespace, name=name, read_spec=read_spec)
+        evidence = ClusterEvidence(self._fetcher, router, namespace=namespace, read_spec=read_spec)
+        store = StatusStore(
+            self._api,
+            self._cache,
+            namespace=namespace,
+            name=name,
+            read_spec=read_spec,
+            view=lambda: router.view,
+            measured=lambda: evidence.problem,
+            log=self._log,
+        )
+        return Controller(read_spec=read_spec, router=router, evidence=evidence, store=store)
+
+    def _changed(self, kind: Kind, found: Object) -> None:
+        """Look soon at every release that this object belongs to."""
+        key = _key(found)
+        if kind is RELEASES:
+            self._queue.put(key, _SOON)
+            return
+        if kind is SLICES:
+            key = (key[0], found["metadata"].get("labels", {}).get("kubernetes.io/service-name", key[1]))
+        for release in self._interested.get((kind, key), ()):
+            self._queue.put(release, _SOON)
+
+    def _watch_for(self, key: Key, found: Object) -> None:
+        for kind, name in names_of(found):
+            self._interested.setdefault((kind, (key[0], name)), set()).add(key)
+
+    def _forget(self, key: Key) -> None:
+        """A deleted release: its traffic goes back to stable."""
+        self._releases.pop(key, None)
+        for route in sweep(self._api, self._cache, only=key):
+            self._say(release="/".join(key), note=f"deleted: all traffic of {route} is on stable")
+
+    def _say(self, **words: str) -> None:
+        print(json.dumps({"time": time.time(), **words}), file=self._log, flush=True)
+
+
+def _next(tick: Tick) -> float | None:
+    state = tick.decision.state
+    if state.phase in UNDERWAY or state.phase is Phase.ROLLING_BACK or tick.decision.actions:
+        return tick.spec.analysis.interval
+    delay = tick.spec.scale_down_delay
+    if tick.seen.canary.running and delay is not None and state.ended is not None:
+        return max(state.ended + delay - tick.time, _AGAIN)
+    return None
+
+
+def _key(found: Object) -> Key:
+    return found["metadata"]["namespace"], found["metadata"]["name"]

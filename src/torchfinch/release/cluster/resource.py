@@ -1,0 +1,37 @@
+"""What the custom resource says: its spec, and the names of the objects that it is about. Pure."""
+
+from collections.abc import Iterator
+
+from pydantic import ValidationError
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.cluster.api import Object
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, SLICES, VIRTUAL_SERVICES, Kind
+from torchfinch.release.spec import Spec, first_fault
+
+_ROUTES = {"HTTPRoute": HTTP_ROUTES, "VirtualService": VIRTUAL_SERVICES}
+
+
+def parse_spec(found: Object) -> Spec:
+    """The spec of a CanaryRelease.
+
+    Raises:
+        TorchfinchError: something in it is wrong that the schema did not see.
+    """
+    try:
+        return Spec.model_validate(found["spec"])
+    except ValidationError as error:
+        raise TorchfinchError(f"spec.{first_fault(error)}", "kubectl explain canary.spec") from error
+
+
+def names_of(found: Object) -> Iterator[tuple[Kind, str]]:
+    """The objects whose changes concern a CanaryRelease."""
+    spec = found["spec"]
+    for arm in ("stable", "canary"):
+        source = spec.get(arm) or {}
+        if "deployment" in source:
+            yield DEPLOYMENTS, source["deployment"]
+            yield SLICES, source.get("service") or source["deployment"]
+    route = spec.get("route", {})
+    if route.get("kind") in _ROUTES:
+        yield _ROUTES[route["kind"]], route["name"]

@@ -1,0 +1,157 @@
+"""The router of a cluster: a route in front of two Deployments, read from the cache, changed through the API."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.adapters import View
+from torchfinch.release.cluster.api import Api, ApiError, Object
+from torchfinch.release.cluster.cache import Cache
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, SLICES, Kind
+from torchfinch.release.cluster.replicas import Ratio, ratio_arms
+from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect
+from torchfinch.release.cluster.workloads import (
+    canary_arm,
+    digest,
+    ready_endpoints,
+    replicas,
+    restart_patch,
+    scale_patch,
+    stable_arm,
+    take_over_patch,
+)
+from torchfinch.release.spec import EnvoyRoute, Replicas, Source, Spec
+from torchfinch.release.state import Arm, Mark, Role
+
+
+class Weights(Protocol):
+    """Where the split stands."""
+
+    def read(self) -> Split:
+        """The split and the mark."""
+
+    def patches(self, mark: Mark, *, release: str) -> Iterable[Patch]:
+        """What sets the split and the mark, in this order."""
+
+
+class ClusterRouter:
+    """The route and both Deployments of one release."""
+
+    def __init__(self, api: Api, cache: Cache, *, namespace: str, name: str, read_spec: Callable[[], Spec]) -> None:
+        self._api = api
+        self._cache = cache
+        self._namespace = namespace
+        self._name = name
+        self._read_spec = read_spec
+        self.view: View | None = None
+        """What was seen last."""
+
+    def observe(self, spec: Spec) -> View:
+        """Read everything from the cache; nothing is asked of the API server."""
+        self.view = None
+        split = self._weights(spec).read()
+        stable, canary = self._arms(spec, split.weight)
+        self.view = View(
+            weight=split.weight,
+            mark=split.mark,
+            synced=split.synced,
+            stable=stable,
+            canary=canary,
+            offered=digest(self._deployment(spec, "canary")),
+            trouble=split.trouble,
+        )
+        return self.view
+
+    def addresses(self, spec: Spec, role: Role) -> dict[str, str]:
+        """Addresses of the pods behind a version that can answer, by the pods' names."""
+        slices = [each for each in self._cache.all(SLICES) if each["metadata"]["namespace"] == self._namespace]
+        return ready_endpoints(slices, _source(spec, role).backend)
+
+    def set_weight(self, mark: Mark) -> None:
+        """Both weights and the mark in one patch, which fails where somebody has changed the route meanwhile."""
+        for kind, found, patch in self._weights(self._read_spec()).patches(mark, release=self._name):
+            self._patch(kind, found, patch)
+
+    def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
+        """Have pods of the canary, as many as stable has; or bring stable back to the version `digest`."""
+        found = self._deployment(spec, role)
+        if role == "stable":
+            self._undo(found, digest)
+        elif replicas(found) == 0 and not isinstance(spec.route, Replicas):  # there its pods come with its weight
+            wanted = max(replicas(self._deployment(spec, "stable")), 1)
+            self._patch(DEPLOYMENTS, found, scale_patch(found, wanted))
+        elif fresh:
+            self._patch(DEPLOYMENTS, found, restart_patch(found, datetime.now(UTC).isoformat(timespec="seconds")))
+
+    def promote(self, wanted: str) -> None:
+        """Let stable take the canary's pod template; its pods are replaced while the canary has the traffic."""
+        spec = self._read_spec()
+        stable, canary = self._deployment(spec, "stable"), self._deployment(spec, "canary")
+        if digest(canary) != wanted:
+            raise TorchfinchError(f"cannot promote {wanted[:12]}: the Deployment of the canary has changed")
+        if digest(stable) != wanted:
+            self._patch(DEPLOYMENTS, stable, take_over_patch(stable, canary["spec"]["template"]))
+
+    def retire(self) -> None:
+        """No more pods of the canary."""
+        found = self._deployment(self._read_spec(), "canary")
+        self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
+
+    def _arms(self, spec: Spec, weight: int) -> tuple[Arm, Arm]:
+        stable, canary = self._deployment(spec, "stable"), self._deployment(spec, "canary")
+        if isinstance(spec.route, Replicas):
+            return ratio_arms(stable, canary, weight=weight)
+        ready = len(self.addresses(spec, "stable")), len(self.addresses(spec, "canary"))
+        return stable_arm(stable, ready[0]), canary_arm(canary, ready[1], weight=weight)
+
+    def _weights(self, spec: Spec) -> Weights:
+        if isinstance(spec.route, Replicas):
+            return Ratio(self._deployment(spec, "stable"), self._deployment(spec, "canary"))
+        if isinstance(spec.route, EnvoyRoute):
+            raise TorchfinchError("spec.route.kind Envoy is for one machine", "torchfinch canary run MANIFEST")
+        speaks = dialect(spec.route)
+        route = self._object(speaks.kind, spec.route.name)
+        backends = _source(spec, "stable").backend, _source(spec, "canary").backend
+        return RouteWeights(route, speaks, spec.route.rule, *backends)
+
+    def _undo(self, deployment: Object, wanted: str) -> None:
+        name, uid = deployment["metadata"]["name"], deployment["metadata"]["uid"]
+        if replicas(deployment) == 0:
+            raise TorchfinchError(f"Deployment {name} is scaled to 0", f"kubectl scale deployment {name} --replicas 1")
+        if digest(deployment) == wanted:
+            return
+        for each in self._api.get(REPLICA_SETS.path(self._namespace))["items"]:
+            template = each["spec"]["template"]
+            own = uid in {reference["uid"] for reference in each["metadata"].get("ownerReferences", [])}
+            if own and digest({**deployment, "spec": {**deployment["spec"], "template": template}}) == wanted:
+                self._patch(DEPLOYMENTS, deployment, take_over_patch(deployment, template))
+                return
+        raise TorchfinchError(
+            f"no ReplicaSet of {name} has the version {wanted[:12]} any more", "kubectl rollout undo deployment/" + name
+        )
+
+    def _patch(self, kind: Kind, found: Object, patch: list[Object]) -> None:
+        path = kind.path(self._namespace, found["metadata"]["name"])
+        try:
+            self._cache.put(kind, self._api.patch(path, patch))
+        except ApiError as error:
+            if error.status in {409, 422}:  # it has changed since it was read: look again, decide again
+                self._cache.put(kind, self._api.get(path))
+            raise
+
+    def _deployment(self, spec: Spec, role: Role) -> Object:
+        return self._object(DEPLOYMENTS, _source(spec, role).deployment or "")
+
+    def _object(self, kind: Kind, name: str) -> Object:
+        found = self._cache.get(kind, self._namespace, name)
+        if found is None:
+            raise TorchfinchError(f"there is no {kind.name} {name} in namespace {self._namespace}")
+        return found
+
+
+def _source(spec: Spec, role: Role) -> Source:
+    source = spec.stable if role == "stable" else spec.canary
+    if source is None or source.deployment is None:
+        raise TorchfinchError(f"spec.{role} names no Deployment")
+    return source

@@ -1,0 +1,231 @@
+"""The weights of two backends in a route that belongs to somebody else: read them, and change just them.
+
+In the route of a user the controller touches the two weights and one annotation, by a JSON patch that fails where the
+route has changed since it was read.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.cluster.api import Object
+from torchfinch.release.cluster.kinds import HTTP_ROUTES, VIRTUAL_SERVICES, Kind
+from torchfinch.release.spec import HTTPRoute, VirtualService
+from torchfinch.release.state import Mark
+
+ANNOTATION = "torchfinch.dev/release"
+_POINTER = f"/metadata/annotations/{ANNOTATION.replace('/', '~1')}"
+_MARK = TypeAdapter(Mark)
+
+Patch = tuple[Kind, Object, list[Object]]
+"""An object as it was read, its kind, and a JSON patch for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """What a route shows."""
+
+    weight: int
+    """The canary's percentage of the traffic of both."""
+    mark: Mark | None
+    synced: bool
+    trouble: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a backend stands in the route: its path as a JSON pointer, its name and its weight."""
+
+    path: str
+    name_path: str
+    name: str
+    weight: int
+
+
+@dataclass(frozen=True)
+class _Rule:
+    stable: _Place
+    canary: _Place
+    others: int
+    """Weight of backends that are neither."""
+
+
+class Dialect:
+    """How one kind of route spells rules, backends and weights."""
+
+    kind: Kind
+    rules: str
+    backends: str
+    name: tuple[str, ...]
+    default_weight: int
+
+    def synced(self, route: Object) -> tuple[bool, str]:
+        """Whether the route's newest form is taken up, and what its controller says against it."""
+        raise NotImplementedError
+
+
+class GatewayApi(Dialect):
+    """HTTPRoute: `spec.rules[].backendRefs[].{name, weight}`; its status tells what was taken up."""
+
+    kind, rules, backends, name, default_weight = HTTP_ROUTES, "rules", "backendRefs", ("name",), 1
+
+    def synced(self, route: Object) -> tuple[bool, str]:
+        """Accepted by every parent, in its newest generation."""
+        parents = route.get("status", {}).get("parents", [])
+        conditions = [each for parent in parents for each in parent.get("conditions", [])]
+        accepted = [each for each in conditions if each["type"] in {"Accepted", "ResolvedRefs"}]
+        said = "; ".join(each.get("message", "") for each in accepted if each["status"] != "True")
+        newest = all(each.get("observedGeneration") == route["metadata"]["generation"] for each in accepted)
+        return bool(accepted) and newest and not said, f"the route is not accepted: {said}" if said else ""
+
+
+class Istio(Dialect):
+    """VirtualService: `spec.http[].route[].{destination.host, weight}`; Istio does not tell what was taken up."""
+
+    kind, rules, backends, name, default_weight = VIRTUAL_SERVICES, "http", "route", ("destination", "host"), 0
+
+    def synced(self, route: Object) -> tuple[bool, str]:  # noqa: ARG002  the protocol's
+        """Nothing to wait for."""
+        return True, ""
+
+
+def dialect(route: HTTPRoute | VirtualService) -> Dialect:
+    """The dialect of a route in a spec."""
+    return GatewayApi() if isinstance(route, HTTPRoute) else Istio()
+
+
+@dataclass(frozen=True)
+class RouteWeights:
+    """The split of `route` between the Services `stable` and `canary`, in every rule that has both or in one `rule`.
+
+    Both methods raise `TorchfinchError` where no rule has both.
+    """
+
+    route: Object
+    speaks: Dialect
+    rule: str | None
+    stable: str
+    canary: str
+
+    def read(self) -> Split:
+        """The split and the mark; the greatest of several splits."""
+        shares = {_share(each) for each in self._rules()}
+        synced, said = self.speaks.synced(self.route)
+        trouble = [said] if said else []
+        if len(shares) > 1:
+            trouble.append(f"the rules split differently ({', '.join(f'{each} %' for each in sorted(shares))})")
+        mark = read_mark(self.route)
+        return Split(weight=max(shares), mark=mark, synced=synced and len(shares) == 1, trouble=tuple(trouble))
+
+    def patches(self, mark: Mark, *, release: str) -> list[Patch]:
+        """One JSON patch that sets both weights in every rule and the mark, and fails where the route has changed."""
+        backends = {"stable": self.stable, "canary": self.canary, "rule": self.rule}
+        marked = annotate(self.route, mark, release=release, backends=backends)
+        return [(self.speaks.kind, self.route, [*self._set(mark.weight), *marked])]
+
+    def cleared(self) -> list[Object]:
+        """A JSON patch that gives stable all traffic and takes the mark away."""
+        return [*self._set(0), {"op": "remove", "path": _POINTER}]
+
+    def _set(self, weight: int) -> list[Object]:
+        patch = unchanged(self.route)
+        for rule in self._rules():
+            total = _total(rule)
+            own = round(total * weight / 100)
+            for place, share in ((rule.canary, own), (rule.stable, total - own)):
+                patch.append({"op": "test", "path": place.name_path, "value": place.name})
+                patch.append({"op": "add", "path": f"{place.path}/weight", "value": share})
+        return patch
+
+    def _rules(self) -> list[_Rule]:
+        found = [rule for rule in map(self._rule, range(len(self._all()))) if rule]
+        if not found:
+            where = f"rule {self.rule} of" if self.rule else "rule of"
+            name = f"{self.speaks.kind.name} {self.route['metadata']['name']}"
+            message = f"no {where} {name} has both {self.stable} and {self.canary}"
+            raise TorchfinchError(message, "add both with weights 100 and 0")
+        return found
+
+    def _rule(self, number: int) -> _Rule | None:
+        rule = self._all()[number]
+        path = f"/spec/{self.speaks.rules}/{number}/{self.speaks.backends}"
+        places = {_short(place.name): place for place in _places(rule, path, self.speaks)}
+        chosen = not self.rule or rule.get("name") == self.rule
+        if not chosen or not {self.stable, self.canary} <= places.keys():
+            return None
+        stable, canary = places.pop(self.stable), places.pop(self.canary)
+        return _Rule(stable, canary, others=sum(place.weight for place in places.values()))
+
+    def _all(self) -> list[Object]:
+        return list(self.route["spec"].get(self.speaks.rules, []))
+
+
+def read_mark(found: Object) -> Mark | None:
+    """The controller's mark in an annotation; None where there is none that can be read."""
+    text = found["metadata"].get("annotations", {}).get(ANNOTATION)
+    try:
+        return _MARK.validate_python(json.loads(text)["mark"]) if text else None
+    except (ValueError, KeyError, TypeError, ValidationError):
+        return None
+
+
+def owner(found: Object) -> tuple[str, Object] | None:
+    """The CanaryRelease whose mark a route carries, and the backends that it splits."""
+    text = found["metadata"].get("annotations", {}).get(ANNOTATION)
+    try:
+        content = json.loads(text) if text else {}
+        return str(content["release"]), dict(content["backends"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def unchanged(found: Object) -> list[Object]:
+    """The test that an object is still as it was read."""
+    return [{"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]}]
+
+
+def annotate(found: Object, mark: Mark, *, release: str, backends: Object | None = None) -> list[Object]:
+    """Operations that leave the mark in an object, with what is needed to clear it when its release is gone."""
+    content = {"release": release, "backends": backends, "mark": _MARK.dump_python(mark, mode="json")}
+    text = json.dumps(content)
+    if "annotations" not in found["metadata"]:
+        return [{"op": "add", "path": "/metadata/annotations", "value": {ANNOTATION: text}}]
+    return [{"op": "add", "path": _POINTER, "value": text}]
+
+
+def _places(rule: Object, path: str, speaks: Dialect) -> Iterator[_Place]:
+    backends = rule.get(speaks.backends, [])
+    alone = speaks.default_weight == 0 and len(backends) == 1
+    for number, backend in enumerate(backends):
+        value: Any = backend
+        for part in speaks.name:
+            value = value.get(part, {}) if isinstance(value, dict) else {}
+        weight = backend.get("weight", 100 if alone else speaks.default_weight)
+        here = f"{path}/{number}"
+        yield _Place(here, "/".join((here, *speaks.name)), str(value), int(weight))
+
+
+def _short(host: str) -> str:
+    return host.partition(".")[0]
+
+
+def _share(rule: _Rule) -> int:
+    total = rule.stable.weight + rule.canary.weight
+    return round(100 * rule.canary.weight / total) if total else 0
+
+
+def _total(rule: _Rule) -> int:
+    """The weight of both together: 100, or what they have beside a third backend, whose share must stay."""
+    total = rule.stable.weight + rule.canary.weight
+    if not rule.others:
+        return 100
+    if total < 100:
+        raise TorchfinchError(
+            f"beside a third backend, {rule.stable.name} and {rule.canary.name} together have weight {total}",
+            "give the two at least 100 together, so that one percent can be set",
+        )
+    return total

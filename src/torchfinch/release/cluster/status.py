@@ -1,0 +1,138 @@
+"""The status of the custom resource: what people read and wait for, and what the controller remembers. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from torchfinch.release.adapters import View
+from torchfinch.release.cluster.api import Object
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import UNDERWAY, Arm, Counters, Pair, Phase, State
+
+DECISIONS = 30
+"""So many decisions are kept in the status; older ones are in the controller's log."""
+_STATE = TypeAdapter(State)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One answer to `kubectl wait`; `None` is Unknown."""
+
+    type: str
+    holds: bool | None
+    reason: str
+    message: str
+
+
+def read_state(status: Mapping[str, Any]) -> State:
+    """The state that the controller left in a status; a new one where there is none that can be read."""
+    try:
+        return _STATE.validate_json(status.get("state", "{}"))
+    except ValidationError:
+        return State()
+
+
+def build_status(
+    state: State, *, spec: Spec, view: View | None, measured: str | None, generation: int, before: Mapping[str, Any]
+) -> Object:
+    """The whole status; `measured` says what is wrong with the measurements, empty for nothing, None for not needed."""
+    status: Object = {
+        "phase": str(state.phase),
+        "step": f"{spec.step_of(state.weight)}/{len(spec.steps)}",
+        "weight": state.weight,
+        "reason": state.reason,
+        "compared": _compared(state.total),
+        "observedGeneration": generation,
+        "conditions": _stamped(
+            _conditions(state, view, measured), before.get("conditions", []), generation=generation, at=state.at
+        ),
+        "decisions": list(before.get("decisions", [])),
+        "state": _STATE.dump_json(state).decode(),
+    }
+    if view:
+        status |= {"stable": _arm(view.stable, state.stable), "canary": _arm(view.canary, state.canary)}
+    if state.started:
+        status["startedAt"] = moment(state.started)
+    if state.ended:
+        status["endedAt"] = moment(state.ended)
+    return status
+
+
+def settled(status: Mapping[str, Any]) -> Object:
+    """A status without what changes at every look: at rest nothing else is worth a write."""
+    state = replace(read_state(status), at=0.0, last=None)
+    return {**status, "state": state}
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 as Kubernetes writes times."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _conditions(state: State, view: View | None, measured: str | None) -> Iterable[Condition]:
+    phase, reason = state.phase, state.reason
+    ended = {Phase.PROMOTED: "Promoted", Phase.ROLLED_BACK: "RolledBack"}
+    for end, name in ended.items():
+        yield Condition(type=name, holds=phase is end, reason=str(phase), message=reason)
+    yield Condition(type="Paused", holds=phase is Phase.PAUSED, reason=str(phase), message=reason)
+    moving = phase in UNDERWAY or phase is Phase.ROLLING_BACK
+    yield Condition(type="Progressing", holds=moving and phase is not Phase.PAUSED, reason=str(phase), message=reason)
+    if measured is not None:
+        why = "Measured" if not measured else "NoMeasurements"
+        yield Condition(
+            type="MetricsAvailable", holds=not measured, reason=why, message=measured or "counters are read"
+        )
+    trouble = "; ".join(view.trouble) if view else "the route cannot be read"
+    synced = bool(view and view.synced and view.weight == state.weight)
+    yield Condition(
+        type="RouteSynced",
+        holds=synced,
+        reason="Synced" if synced else "NotSynced",
+        message=trouble or (f"the route sends {state.weight} % to the canary" if synced else "the route is changing"),
+    )
+
+
+def _stamped(
+    found: Iterable[Condition], before: Iterable[Mapping[str, Any]], *, generation: int, at: float
+) -> list[Object]:
+    """Conditions as the API has them; the time of a transition stays where the answer is the same."""
+    old = {condition["type"]: condition for condition in before}
+    stamped = []
+    for each in found:
+        status = "Unknown" if each.holds is None else str(each.holds)
+        known = old.get(each.type, {})
+        since = known.get("lastTransitionTime") if known.get("status") == status else None
+        stamped.append(
+            {
+                "type": each.type,
+                "status": status,
+                "observedGeneration": generation,
+                "lastTransitionTime": since or moment(at),
+                "reason": each.reason,
+                "message": each.message[:1000],
+            }
+        )
+    kept = {condition["type"] for condition in stamped}
+    return stamped + [dict(condition) for name, condition in old.items() if name not in kept]
+
+
+def _arm(arm: Arm, digest: str) -> Object:
+    return {"digest": arm.digest or digest, "version": arm.label, **({} if arm.ready is None else {"ready": arm.ready})}
+
+
+def _compared(total: Pair) -> Object:
+    def both(show: Any) -> str:
+        return f"{show(total.canary)}/{show(total.stable)}"
+
+    def latency(counters: Counters) -> str:
+        mean = counters.mean_latency
+        return "-" if mean is None else f"{1000 * mean:.0f}ms"
+
+    return {
+        "requests": both(lambda arm: arm.requests),
+        "errors": both(lambda arm: f"{arm.error_rate:.2%}"),
+        "latency": both(latency),
+    }

@@ -1,0 +1,129 @@
+"""The store of a cluster: the status of the custom resource, Events, and a line of JSON for every decision."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from torchfinch.release.adapters import Request, View
+from torchfinch.release.cluster.api import Api, ApiError, Object
+from torchfinch.release.cluster.cache import Cache
+from torchfinch.release.cluster.kinds import EVENTS, RELEASES
+from torchfinch.release.cluster.status import DECISIONS, build_status, moment, read_state, settled
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import UNDERWAY, Phase, State
+from torchfinch.release.view import is_decision
+
+_WARNINGS = {str(Phase.ROLLING_BACK), str(Phase.ROLLED_BACK)}
+
+
+class StatusStore:
+    """What is remembered of one release."""
+
+    def __init__(
+        self,
+        api: Api,
+        cache: Cache,
+        *,
+        namespace: str,
+        name: str,
+        read_spec: Callable[[], Spec],
+        view: Callable[[], View | None],
+        measured: Callable[[], str],
+        log: TextIO = sys.stdout,
+    ) -> None:
+        self._api = api
+        self._cache = cache
+        self._namespace = namespace
+        self._name = name
+        self._read_spec = read_spec
+        self._view = view
+        self._measured = measured
+        self._log = log
+        self._before: dict[str, Any] | None = None
+        self._decided: list[Object] = []
+
+    def load(self) -> State:
+        """The state in the status."""
+        return read_state(self._status())
+
+    def save(self, state: State) -> None:
+        """Write the status, unless the resource has changed meanwhile, or nothing has."""
+        found = self._found()
+        status = build_status(
+            state,
+            spec=self._read_spec(),
+            view=self._view(),
+            measured=self._measured() if state.phase in UNDERWAY else None,
+            generation=found["metadata"]["generation"],
+            before=self._status(),
+        )
+        status["decisions"] = [*status["decisions"], *self._decided][-DECISIONS:]
+        if settled(status) == settled(self._status()) and state.phase not in UNDERWAY:
+            return
+        path = RELEASES.path(self._namespace, self._name, "status")
+        body = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "status": status}
+        try:
+            self._cache.put(RELEASES, self._api.merge(path, body))
+        except ApiError as error:
+            if error.status == 409:
+                self._cache.put(RELEASES, self._api.get(RELEASES.path(self._namespace, self._name)))
+            raise
+        self._decided = []
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Log a turn that decided something, keep it for the status, and tell it as an Event."""
+        if not is_decision(record, self._before):
+            self._before = record
+            return
+        self._before = record
+        line = {key: value for key, value in record.items() if key != "input"}
+        print(json.dumps({"release": f"{self._namespace}/{self._name}", **line}), file=self._log, flush=True)
+        why = "; ".join([record["reason"], *record["notes"], *record["trouble"]])
+        summary = {key: record[key] for key in ("phase", "step", "weight", "reason")}
+        counted = {
+            arm: {key: record[arm][key] for key in ("requests", "errors", "latency_sum", "latency_count")}
+            for arm in ("stable", "canary")
+        }
+        self._decided.append({"time": moment(record["time"]), **summary, **counted, "notes": why})
+        self._tell(record["phase"], why)
+
+    def request(self) -> Request:
+        """Everything that a person asks for is in the spec."""
+        return Request()
+
+    def _tell(self, phase: str, why: str) -> None:
+        found = self._found()
+        event = {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": EVENTS.name,
+            "metadata": {"name": f"{self._name}.{time.time_ns():x}", "namespace": self._namespace},
+            "eventTime": moment(time.time()).replace("Z", ".000000Z"),
+            "reportingController": "torchfinch.dev/controller",
+            "reportingInstance": "torchfinch",
+            "action": "Decide",
+            "reason": phase,
+            "note": why[:1000],
+            "type": "Warning" if phase in _WARNINGS else "Normal",
+            "regarding": {
+                "apiVersion": f"{RELEASES.group}/{RELEASES.version}",
+                "kind": RELEASES.name,
+                "name": self._name,
+                "namespace": self._namespace,
+                "uid": found["metadata"]["uid"],
+            },
+        }
+        try:
+            self._api.create(EVENTS.path(self._namespace), event)
+        except ApiError as error:  # an Event that is lost changes no decision
+            print(json.dumps({"release": f"{self._namespace}/{self._name}", "trouble": str(error)}), file=self._log)
+
+    def _found(self) -> Object:
+        found = self._cache.get(RELEASES, self._namespace, self._name)
+        if found is None:
+            raise ApiError(f"CanaryRelease {self._name} is gone", 404)
+        return found
+
+    def _status(self) -> Object:
+        return dict(self._found().get("status", {}))

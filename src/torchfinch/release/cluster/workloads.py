@@ -1,0 +1,127 @@
+"""The Deployments of both versions: what they run, whether it can answer, and how a version moves between them."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from copy import deepcopy
+
+from torchfinch.release.cluster.api import Object
+from torchfinch.release.cluster.routes import unchanged
+from torchfinch.release.state import Arm
+
+_RESTARTED = "kubectl.kubernetes.io/restartedAt"
+_VERSION = "app.kubernetes.io/version"
+
+
+def digest(deployment: Object) -> str:
+    """Identity of what a Deployment's pods run: their template without the labels that only tell the two apart.
+
+    A restart (`kubectl rollout restart`) is no new version.
+    """
+    template = _portable(deployment)
+    return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+
+
+def label(deployment: Object) -> str:
+    """The version in a person's words: the pods' version label, else the tag of the image."""
+    template = deployment["spec"]["template"]
+    named = template["metadata"].get("labels", {}).get(_VERSION)
+    return str(named or template["spec"]["containers"][0]["image"].rpartition("/")[2])
+
+
+def replicas(deployment: Object) -> int:
+    """How many pods are wanted."""
+    return int(deployment["spec"].get("replicas", 1))
+
+
+def rolled_out(deployment: Object) -> bool:
+    """Whether every pod is of the newest template, and no older one is left."""
+    status = deployment.get("status", {})
+    wanted = replicas(deployment)
+    newest = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return bool(newest and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted)
+
+
+def stuck(deployment: Object) -> str:
+    """Why the Deployment does not come to its new pods; empty while it may."""
+    for condition in deployment.get("status", {}).get("conditions", []):
+        if condition["type"] == "Progressing" and condition["status"] == "False":
+            return str(condition.get("message", condition.get("reason", "")))
+    return ""
+
+
+def ready_endpoints(slices: Iterable[Object], service: str) -> dict[str, str]:
+    """Addresses of the pods behind a Service that can answer, by the pods' names."""
+    found = {}
+    for each in slices:
+        if each["metadata"].get("labels", {}).get("kubernetes.io/service-name") == service:
+            for endpoint in each.get("endpoints") or []:
+                conditions = endpoint.get("conditions", {})
+                if conditions.get("ready", True) and not conditions.get("terminating"):
+                    address = endpoint["addresses"][0]
+                    found[endpoint.get("targetRef", {}).get("name", address)] = address
+    return found
+
+
+def stable_arm(deployment: Object, endpoints: int) -> Arm:
+    """Stable has a digest only while all of its pods run one template: amid a rollout it has none."""
+    complete = rolled_out(deployment)
+    return Arm(
+        digest=digest(deployment) if complete else "",
+        label=label(deployment),
+        running=replicas(deployment) > 0,
+        ready=endpoints,
+    )
+
+
+def canary_arm(deployment: Object, endpoints: int, *, weight: int) -> Arm:
+    """The canary can answer when its pods run its template, and, before it has traffic, when all of them are ready."""
+    wanted = replicas(deployment)
+    rolling = not rolled_out(deployment) or (weight == 0 and endpoints < wanted)
+    return Arm(
+        digest=digest(deployment),
+        label=label(deployment),
+        running=wanted > 0,
+        ready=None if endpoints and rolling else endpoints,
+        failed=stuck(deployment) if wanted and endpoints < wanted else "",
+    )
+
+
+def scale_patch(deployment: Object, number: int) -> list[Object]:
+    """A JSON patch to `number` pods."""
+    return [*unchanged(deployment), {"op": "add", "path": "/spec/replicas", "value": number}]
+
+
+def restart_patch(deployment: Object, when: str) -> list[Object]:
+    """A JSON patch that replaces all pods, as `kubectl rollout restart` does."""
+    annotations = {**deployment["spec"]["template"]["metadata"].get("annotations", {}), _RESTARTED: when}
+    return [
+        *unchanged(deployment),
+        {"op": "add", "path": "/spec/template/metadata/annotations", "value": annotations},
+    ]
+
+
+def take_over_patch(deployment: Object, template: Object) -> list[Object]:
+    """A JSON patch by which a Deployment takes another's pod template, but for the labels that it selects by."""
+    new = deepcopy(template)
+    new["metadata"]["labels"] = {**new["metadata"].get("labels", {}), **_selector(deployment)}
+    new["metadata"].pop("creationTimestamp", None)
+    return [*unchanged(deployment), {"op": "replace", "path": "/spec/template", "value": new}]
+
+
+def _selector(deployment: Object) -> dict[str, str]:
+    return dict(deployment["spec"]["selector"].get("matchLabels", {}))
+
+
+def _portable(deployment: Object) -> Object:
+    template: Object = deepcopy(deployment["spec"]["template"])
+    metadata = template["metadata"]
+    labels, annotations = metadata.get("labels", {}), metadata.get("annotations", {})
+    return {
+        "labels": {key: value for key, value in labels.items() if key not in {*_selector(deployment), _HASH}},
+        "annotations": {key: value for key, value in annotations.items() if key != _RESTARTED},
+        "spec": template["spec"],
+    }
+
+
+_HASH = "pod-template-hash"

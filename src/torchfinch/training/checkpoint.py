@@ -1,0 +1,103 @@
+"""Checkpoints of an unfinished training: the last two epochs, each file whole, and loaded without running code."""
+
+import io
+import pickle
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from torchfinch.console import err
+from torchfinch.errors import TorchfinchError
+from torchfinch.files import write_whole
+
+_FORMAT = "torchfinch checkpoint 1"
+
+
+class Checkpoints:
+    """The checkpoints in a folder, of one training: `identity` says of which, as plain values."""
+
+    def __init__(self, folder: Path, *, identity: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.identity = dict(identity)
+
+    def save(self, state: Mapping[str, Any], *, epoch: int) -> None:
+        """Write the state after `epoch`; of those before it, only the last one stays.
+
+        Raises:
+            OSError: there is no room or no permission; what was there is unharmed.
+        """
+        stream = io.BytesIO()
+        torch.save({"format": _FORMAT, "identity": self.identity, "state": state}, stream)
+        write_whole(self.folder / f"epoch-{epoch:05d}.pt", stream.getvalue())
+        for path in _paths(self.folder)[2:]:
+            path.unlink()
+
+    def load(self) -> Mapping[str, Any]:
+        """The newest state that can be read.
+
+        Raises:
+            TorchfinchError: there is none, or it is of another training.
+        """
+        for path in _paths(self.folder):
+            try:
+                content = torch.load(path, weights_only=True, map_location="cpu")
+            except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+                err.print(f"{path} is torn and left aside: {str(error).splitlines()[0][:100]}")
+                continue
+            return self._checked(content, path)
+        raise TorchfinchError(f"there is no checkpoint to go on from in {self.folder}", "train without --resume")
+
+    def clear(self) -> None:
+        """Remove all of them."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _checked(self, content: Any, path: Path) -> Mapping[str, Any]:
+        if not isinstance(content, dict) or content.get("format") != _FORMAT:
+            raise TorchfinchError(f"{path} is no checkpoint of torchfinch", f"remove {self.folder} and train anew")
+        differences = _differences(content["identity"], self.identity)
+        if differences:
+            raise TorchfinchError(
+                f"{path} is of another training: {'; '.join(differences[:3])}",
+                "repeat the command that was interrupted, or train without --resume",
+            )
+        state: Mapping[str, Any] = content["state"]
+        return state
+
+
+def newest(folder: Path) -> Path | None:
+    """The file of the last epoch in a folder of checkpoints, if there is one."""
+    return next(iter(_paths(folder)), None)
+
+
+def save_whole_model(model: nn.Module, path: Path) -> None:
+    """Pickle a whole model, and warn: `weights.safetensors` with `model.py` is what a run folder has instead.
+
+    Loading a pickle runs whatever code is in it (`weights_only=False`), and fails once the class has moved.
+    """
+    warnings.warn(
+        "a pickled model runs code when it is loaded, and breaks when its class moves; keep the state dict instead",
+        stacklevel=2,
+    )
+    stream = io.BytesIO()
+    torch.save(model, stream)
+    write_whole(path, stream.getvalue())
+
+
+def _paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.pt"), reverse=True)
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key in {**old, **new}:
+        before, now, name = old.get(key), new.get(key), f"{prefix}{key}"
+        if isinstance(before, Mapping) and isinstance(now, Mapping):
+            found += _differences(before, now, f"{name}.")
+        elif before != now:
+            found.append(f"{name} was {before} and is {now}")
+    return found

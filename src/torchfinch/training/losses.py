@@ -1,0 +1,79 @@
+"""Losses by name; each is a function of scores and targets, and a mean over the images."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.training.data import Data, Images
+from torchfinch.training.settings import Loss
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+"""From scores (N, K) and targets to the mean loss; targets are classes (N,), shares (N, K) or numbers (N, K)."""
+
+_NUMBERS: dict[str, Criterion] = {"mse": functional.mse_loss, "mae": functional.l1_loss}
+
+
+def focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2, weight: Tensor | None = None) -> Tensor:
+    """Mean of `-w_t (1 - p_t)^gamma ln p_t` over the images, p being the softmax of `scores` (N, C).
+
+    Lin et al. 2017, "Focal Loss for Dense Object Detection", for any number of classes. With gamma 0 it is
+    PyTorch's cross-entropy: `weight` (C,) and shares (N, C) for targets mean the same as there.
+    """
+    log = scores.log_softmax(dim=1)
+    log = (-log.expm1()) ** gamma * log  # expm1: 1 - p is exact where p is nearly 1
+    if targets.ndim == 1:
+        return functional.nll_loss(log, targets, weight=weight)
+    return -(log * targets * (1 if weight is None else weight)).sum(dim=1).mean()
+
+
+def criterion(settings: Loss, data: Data, device: torch.device) -> Criterion:
+    """The loss that `settings` names, for the targets of `data`.
+
+    Raises:
+        TorchfinchError: the loss is not one for such targets, or the class weights are not one for each class.
+    """
+    assert data.train is not None
+    if data.train.classified == (settings.name in {"mse", "mae", "huber"}):
+        kinds = ("numbers", "classes") if data.train.classified else ("classes", "numbers")
+        other = "cross_entropy or focal" if data.train.classified else "mse, mae or huber"
+        raise TorchfinchError(
+            f"loss.name={settings.name} is for {kinds[0]}, and the recipe has {kinds[1]}", f"use {other}"
+        )
+    if settings.name == "huber":
+        return partial(functional.huber_loss, delta=settings.delta)
+    if settings.name in _NUMBERS:
+        return _NUMBERS[settings.name]
+    weight = class_weights(settings, data.train, classes=len(data.labels))
+    weight = None if weight is None else weight.to(device)
+    if settings.name == "focal":
+        return partial(focal_loss, gamma=settings.gamma, weight=weight)
+    return partial(functional.cross_entropy, weight=weight, label_smoothing=settings.label_smoothing)
+
+
+def class_weights(settings: Loss, images: Images, *, classes: int) -> Tensor | None:
+    """One weight for each class, float32 (C,); balanced is `N / (C N_c)`, as scikit-learn has it.
+
+    Raises:
+        TorchfinchError: the numbers given are not one for each class.
+    """
+    if settings.class_weights == "none":
+        return None
+    if settings.class_weights == "balanced":
+        return len(images) / (classes * torch.bincount(images.targets, minlength=classes))
+    if len(settings.class_weights) != classes or min(settings.class_weights) < 0:
+        raise TorchfinchError(
+            f"loss.class_weights are {settings.class_weights}", f"give {classes} numbers, none below 0, or balanced"
+        )
+    return torch.tensor(settings.class_weights)
+
+
+def penalty(model: nn.Module, settings: Loss) -> Tensor | float:
+    """`l1 sum|w| + l2 sum w^2` over the weights with more than one dimension; added to the loss in each step."""
+    if not settings.l1 and not settings.l2:
+        return 0.0
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    return sum(settings.l1 * weight.abs().sum() + settings.l2 * weight.square().sum() for weight in weights)

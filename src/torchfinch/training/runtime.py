@@ -1,0 +1,101 @@
+"""Where a training runs: the device, the precision, the memory format, and how many processes share it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.training.settings import FitSettings
+
+_PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One of the processes that train together, usually the only one."""
+
+    settings: FitSettings
+    device: torch.device
+    rank: int
+    """Number of this process; 0 is the one that writes and speaks."""
+    world: int
+    """Processes that train together."""
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """Move `model` to the device, and return what learns in its place: itself, compiled, or one of several."""
+        model.to(self.device)
+        if self.settings.channels_last:
+            model.to(memory_format=torch.channels_last)
+        if self.world > 1:
+            model = DistributedDataParallel(model, find_unused_parameters=self.settings.frozen.epochs > 0)
+        return cast(nn.Module, torch.compile(model)) if self.settings.compile else model
+
+    def place(self, pixels: Tensor) -> Tensor:
+        """Pixels (N, C, H, W) on the device, in its memory format."""
+        pixels = pixels.to(self.device, non_blocking=True)
+        return pixels.contiguous(memory_format=torch.channels_last) if self.settings.channels_last else pixels
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision for what is computed in the block, where it is asked for."""
+        precision = _PRECISIONS[self.settings.amp]
+        return torch.autocast(self.device.type, dtype=precision, enabled=precision is not None)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Keeps small gradients of fp16 from becoming 0; does nothing otherwise."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.settings.amp == "fp16")
+
+    def share(self, index: Tensor) -> Tensor:
+        """The part of `index` that is this process's."""
+        return index[self.rank :: self.world]
+
+    def same(self, values: Tensor) -> Tensor:
+        """The values of process 0, in every process."""
+        if self.world == 1:
+            return values
+        values = values.to(self.device)
+        distributed.broadcast(values, src=0)
+        return values.cpu()
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum of the values over all processes."""
+        if self.world == 1:
+            return values
+        values = values.to(self.device)
+        distributed.all_reduce(values)
+        return values.cpu()
+
+
+def rank() -> int:
+    """The number of this process among those that torchrun started; 0 without it."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def running(settings: FitSettings) -> Iterator[Runtime]:
+    """Take the device and the threads that `settings` names, and join the other processes of a torchrun.
+
+    Raises:
+        TorchfinchError: there is no such device.
+    """
+    device, world, threads = _device(settings.device), int(os.environ.get("WORLD_SIZE", "1")), torch.get_num_threads()
+    if world > 1:
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.set_num_threads(settings.threads or threads)
+    try:
+        yield Runtime(settings, device, rank(), world)
+    finally:
+        torch.set_num_threads(threads)
+        if world > 1:
+            distributed.destroy_process_group()
+
+
+def _device(name: str) -> torch.device:
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise TorchfinchError(f"device={name}: torch sees no GPU", "--set device=cpu")
+    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" else name)

@@ -1,0 +1,113 @@
+"""All that changes in a training, so that it can be saved, go on, and end as if it had never stopped."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.training.history import Epoch
+from torchfinch.training.optimizers import build_optimizer, build_schedule
+from torchfinch.training.runtime import Runtime
+from torchfinch.training.settings import FitSettings, Frozen
+
+
+class State:
+    """A network under training with its optimizer, its schedule and its chance."""
+
+    def __init__(self, model: nn.Module, *, settings: FitSettings, runtime: Runtime, batches: int) -> None:
+        self.settings = settings
+        self.model = model
+        self.network = runtime.wrap(model)
+        self.optimizer = build_optimizer(model, settings)
+        steps = math.ceil(batches / settings.optimizer.accumulate)
+        self.schedule = build_schedule(self.optimizer, settings, steps_per_epoch=steps)
+        self.scaler = runtime.scaler()
+        average = get_ema_multi_avg_fn(settings.ema)
+        self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if settings.ema else None
+        torch.manual_seed(settings.seed + runtime.rank)  # for dropout
+        self.chance = torch.Generator().manual_seed(settings.seed + runtime.rank)  # the same order on every device
+        self.history: list[Epoch] = []
+        self.best = math.inf
+        self.kept: dict[str, Tensor] = {}
+
+    @property
+    def judged(self) -> nn.Module:
+        """What is validated and kept: the moving average of the weights where there is one."""
+        return self.average.module if self.average else self.model
+
+    def train(self, epoch: int) -> None:
+        """Training mode; in the first epochs of a transfer the head alone learns."""
+        self.network.train()
+        if self.settings.frozen.epochs:
+            _freeze(self.model, self.settings.frozen, frozen=epoch <= self.settings.frozen.epochs)
+
+    def step(self) -> float:
+        """One step from the gradients at hand; returns its learning rate."""
+        if self.settings.optimizer.clip_norm is not None:
+            self.scaler.unscale_(self.optimizer)  # the limit is meant for true gradients
+            clip_grad_norm_(self.model.parameters(), self.settings.optimizer.clip_norm)
+        rate = float(self.schedule.get_last_lr()[0])
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        if self.average:
+            self.average.update_parameters(self.model)
+        return rate
+
+    def end(self, epoch: Epoch) -> None:
+        """Write down an epoch, and keep its weights where they are the best so far."""
+        self.history.append(epoch)
+        if epoch.validation_loss < self.best:
+            self.best = epoch.validation_loss
+            if self.settings.keep == "best":
+                self.kept = {name: tensor.clone() for name, tensor in self.judged.state_dict().items()}
+
+    @property
+    def stale(self) -> bool:
+        """Whether `settings.patience` epochs have gone by without a better one."""
+        since = [epoch.validation_loss for epoch in self.history[::-1]]
+        return self.settings.patience is not None and self.best not in since[: self.settings.patience] and bool(since)
+
+    def finish(self) -> None:
+        """Leave the model in evaluation mode, with the weights that `settings.keep` names."""
+        self.model.load_state_dict(self.kept or self.judged.state_dict())
+        self.model.requires_grad_(True).eval()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values alone, so that loading them runs no code."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        chance = {"torch": torch.get_rng_state(), "cuda": cuda, "images": self.chance.get_state()}
+        history = [asdict(epoch) for epoch in self.history]
+        return {**parts, "chance": chance, "history": history, "best": self.best, "kept": self.kept}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state` was taken."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["chance"]["torch"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["chance"]["cuda"])
+        self.chance.set_state(state["chance"]["images"])
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        self.best, self.kept = state["best"], state["kept"]
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+        return {**parts, **({"average": self.average} if self.average else {})}
+
+
+def _freeze(model: nn.Module, settings: Frozen, *, frozen: bool) -> None:
+    if settings.head not in dict(model.named_children()):
+        names = ", ".join(name for name, _ in model.named_children())
+        raise TorchfinchError(f"{type(model).__name__} has no part {settings.head!r}", f"frozen.head: one of {names}")
+    for name, part in model.named_children():
+        if name != settings.head:
+            part.requires_grad_(not frozen).train(not frozen)  # frozen: batch statistics stay as they are, too

@@ -1,0 +1,100 @@
+"""The values to try of each setting: read from text, and as the points of a grid."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from torchfinch.errors import TorchfinchError
+
+Value = str | int | float | bool | None
+Space = Mapping[str, BaseDistribution]
+FORMS = "LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A,B,C"
+
+
+def read_space(described: Mapping[str, str | Sequence[Value]]) -> Space:
+    """The values to try, by the name of their setting.
+
+    Each is a list of choices, or a text: `1e-4..1e-2:log` draws evenly by logarithm, `16..64:16` goes in steps,
+    `best,final` are choices. A range is of whole numbers where both its ends are written as such, else of real ones.
+
+    Raises:
+        TorchfinchError: nothing is to be tried, or a text is none of these.
+    """
+    if not described:
+        raise TorchfinchError("the search space is empty", f"name a setting and its values: {FORMS}")
+    return {name: _read(name, values) for name, values in described.items()}
+
+
+def grid(space: Space) -> dict[str, list[Any]]:
+    """Every value of every setting.
+
+    Raises:
+        TorchfinchError: a setting has no end of values.
+    """
+    return {name: _points(name, values) for name, values in space.items()}
+
+
+def ends(values: BaseDistribution) -> tuple[Any, ...]:
+    """The choices, or both ends of a range: where one of them is refused, nothing need be tried."""
+    if isinstance(values, CategoricalDistribution):
+        return values.choices
+    assert isinstance(values, FloatDistribution | IntDistribution)
+    return values.low, values.high
+
+
+def _read(name: str, values: str | Sequence[Value]) -> BaseDistribution:
+    if isinstance(values, str) and ".." in values:
+        return _range(name, values)
+    parts = values.split(",") if isinstance(values, str) else values
+    choices = [_scalar(part) for part in parts] if isinstance(parts, list) else []
+    if not choices or "" in choices:
+        raise TorchfinchError(f"{name}: {values!r} names no values", f"write {FORMS}")
+    return CategoricalDistribution(choices)
+
+
+def _range(name: str, text: str) -> BaseDistribution:
+    span, _, kind = text.partition(":")
+    low_text, _, high_text = span.partition("..")
+    try:
+        low, high = _number(low_text), _number(high_text)
+        step = _number(kind) if kind not in {"", "log"} else None
+        if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
+            return IntDistribution(low, high, log=kind == "log", step=step or 1)
+        return FloatDistribution(low, high, log=kind == "log", step=step)
+    except ValueError as error:
+        raise TorchfinchError(f"{name}: {text!r} is no range: {error}", f"write {FORMS}") from error
+
+
+def _points(name: str, values: BaseDistribution) -> list[Any]:
+    if isinstance(values, CategoricalDistribution):
+        return list(values.choices)
+    assert isinstance(values, FloatDistribution | IntDistribution)
+    if values.log or not values.step:
+        raise TorchfinchError(
+            f"{name} has no end of values, and a grid tries them all", f"--search {name}=A,B,C or a range with a step"
+        )
+    if isinstance(values, IntDistribution):
+        return list(range(values.low, values.high + 1, values.step))
+    count = round((values.high - values.low) / values.step) + 1
+    return [round(values.low + index * values.step, 12) for index in range(count)]
+
+
+def _scalar(value: Value) -> Value:
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    known = {"true": True, "false": False, "null": None}
+    if text in known:
+        return known[text]
+    try:
+        return _number(text)
+    except ValueError:
+        return text
+
+
+def _number(text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

@@ -1,0 +1,91 @@
+"""Where a study is kept, and what was left there by processes that died."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import optuna
+import psutil
+from optuna.distributions import distribution_to_json
+from optuna.exceptions import OptunaError
+from optuna.trial import TrialState
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.tuning.problem import Problem
+from torchfinch.tuning.space import Space
+
+WORKER = "worker"
+"""Attribute of a trial: the process that tries it."""
+DIED = "died"
+"""Attribute of a trial: its process died, so it does not count."""
+_QUESTION = "question"
+
+
+def open_study(problem: Problem, space: Space, storage: str | None) -> optuna.Study:
+    """The study of a problem, begun or gone on with; candidates whose process died are the next to be tried.
+
+    Raises:
+        TorchfinchError: the storage cannot be used, or holds a study of that name that asks something else.
+    """
+    try:
+        if storage:
+            _make_folder(storage)
+        study = optuna.create_study(study_name=problem.name, storage=storage, direction="maximize", load_if_exists=True)
+    except (SQLAlchemyError, OptunaError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise TorchfinchError(f"the storage {storage} cannot be used: {reason}", "such as sqlite:///tune.db") from error
+    _same_question(study, problem, space)
+    _bury(study)
+    return study
+
+
+def this_process() -> str:
+    """Host, number and beginning of this process: numbers are used again."""
+    return _told(psutil.Process())
+
+
+def _told(process: psutil.Process) -> str:
+    return f"{socket.gethostname()} {process.pid} {process.create_time():.1f}"
+
+
+def _make_folder(storage: str) -> None:
+    url = make_url(storage)
+    if url.get_backend_name() == "sqlite" and url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+
+
+def _same_question(study: optuna.Study, problem: Problem, space: Space) -> None:
+    asked = {f"search {name}": distribution_to_json(values) for name, values in space.items()}
+    question = json.loads(json.dumps({**problem.identity, **asked}))
+    if not study.get_trials(deepcopy=False):
+        study.set_user_attr(_QUESTION, question)
+    before: dict[str, Any] = study.user_attrs.get(_QUESTION, {})
+    different = sorted(key for key in {**before, **question} if before.get(key) != question.get(key))
+    if different:
+        raise TorchfinchError(
+            f"the study {study.study_name} was begun with another {different[0]}",
+            "its trials cannot be compared with new ones: begin another study with --output or --storage",
+        )
+
+
+def _bury(study: optuna.Study) -> None:
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if _alive(trial.user_attrs.get(WORKER, "")):
+            continue
+        study._storage.set_trial_user_attr(trial._trial_id, DIED, True)
+        study.tell(trial.number, state=TrialState.FAIL)
+        if trial.params:
+            study.enqueue_trial(trial.params)
+
+
+def _alive(worker: str) -> bool:
+    host, pid, _ = worker.split() if worker else ("", "0", "")
+    if worker and host != socket.gethostname():
+        return True  # of another machine nothing is known
+    try:
+        return _told(psutil.Process(int(pid))) == worker
+    except psutil.NoSuchProcess:
+        return False

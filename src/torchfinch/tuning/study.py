@@ -1,0 +1,149 @@
+"""The study: choose a candidate, try it, remember how it did, as often as was asked for.
+
+Optuna chooses and remembers. Everything lies in its storage, so that a study whose process was killed goes on.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import optuna
+from optuna.pruners import MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+from sklearn.utils.parallel import Parallel, delayed
+
+from torchfinch.console import err
+from torchfinch.errors import TorchfinchError
+from torchfinch.tuning.problem import Problem
+from torchfinch.tuning.result import Trial, Tuned, read_study, read_trial
+from torchfinch.tuning.space import Space, ends, grid
+from torchfinch.tuning.storage import DIED, WORKER, open_study, this_process
+
+Sampler = Literal["grid", "random", "tpe", "gp"]
+"""Every point; at random; tree-structured Parzen estimator; Gaussian process."""
+
+TRIALS = 20
+"""Unless asked for another number, or for a grid, which has its own."""
+
+
+def tune(
+    problem: Problem,
+    space: Space,
+    *,
+    sampler: Sampler = "tpe",
+    trials: int | None = None,
+    prune: bool = True,
+    seed: int = 0,
+    storage: str | None = None,
+    jobs: int = 1,
+    told: Callable[[Trial], None] = lambda _trial: None,
+) -> Tuned:
+    """Try candidates until the study has `trials` of them, by default 20 or the whole grid.
+
+    A study of that name in `storage` (a database, as `sqlite:///tune.db`) goes on: its trials count, and those whose
+    process died are tried again. Without a storage the study ends with the call. `jobs` processes try candidates at
+    once, which needs a storage; `told` hears of every trial that ends. With one process the same seed gives the same
+    candidates.
+
+    With `prune`, a candidate is given up after a fold if the mean of its scores is below the median of the others' at
+    that fold, from the sixth trial and the second fold on. A candidate that fails is noted, and the study goes on.
+
+    Raises:
+        TorchfinchError: a value is one that the estimator cannot take, the storage cannot be
+            used or holds a study of another question, or no trial was complete.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    _check(problem, space)
+    if jobs > 1 and not storage:
+        raise TorchfinchError(f"{jobs} processes need a storage that they share", "such as sqlite:///tune.db")
+    wanted = _wanted(trials, space, sampler)
+    study = open_study(problem, space, storage)
+    known = study.get_trials(deepcopy=False)
+    study.sampler = _sampler(sampler, space, seed=seed + len(known))  # the seed alone would repeat the beginning
+    study.pruner = MedianPruner(n_warmup_steps=2) if prune else NopPruner()
+    counted = sum(trial.state.name != "WAITING" and not trial.user_attrs.get(DIED) for trial in known)
+    parallel = Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator_unordered")
+    for trial in parallel(delayed(_try)(problem, asked) for asked in _ask(study, space, wanted - counted)):
+        told(trial)
+    tuned = read_study(study, problem.metric)
+    assert tuned.best
+    return tuned
+
+
+def _check(problem: Problem, space: Space) -> None:
+    """Every end of every range is taken by the estimator, and the metric exists, before anything is tried."""
+    for name, values in space.items():
+        for value in ends(values):
+            problem.scorer(problem.candidate({name: value}))
+
+
+def _wanted(trials: int | None, space: Space, sampler: Sampler) -> int:
+    if sampler != "grid":
+        return TRIALS if trials is None else trials
+    points = math.prod(len(values) for values in grid(space).values())
+    return points if trials is None else min(trials, points)
+
+
+def _sampler(name: Sampler, space: Space, *, seed: int) -> BaseSampler:
+    if name == "grid":
+        return _Grid(grid(space))  # one order for ever, since a trial's number is its place in it
+    if name == "random":
+        return RandomSampler(seed=seed)
+    return GPSampler(seed=seed) if name == "gp" else TPESampler(seed=seed)
+
+
+class _Grid(GridSampler):
+    """Optuna's, but it does not stop `Study.optimize` at its end: here the number of trials does."""
+
+    def after_trial(self, *_args: object) -> None:
+        pass
+
+
+def _ask(study: optuna.Study, space: Space, count: int) -> Iterator[optuna.Trial]:
+    """Lazily: the next candidate is chosen when a process is free, from all that is known then."""
+    for _ in range(count):
+        trial = study.ask(dict(space))
+        trial.set_user_attr(WORKER, this_process())
+        yield trial
+
+
+def _try(problem: Problem, trial: optuna.Trial) -> Trial:
+    trial.set_user_attr(WORKER, this_process())
+    score, state = None, TrialState.COMPLETE
+    try:
+        with _silence():
+            score = _score(problem, trial)
+    except optuna.TrialPruned:
+        state = TrialState.PRUNED
+    except Exception as error:  # noqa: BLE001 # whatever it fails with, the others are still to be tried
+        trial.set_user_attr("note", str(error) if isinstance(error, TorchfinchError) else repr(error))
+        state = TrialState.FAIL
+    return read_trial(trial.study.tell(trial, score, state))
+
+
+def _score(problem: Problem, trial: optuna.Trial) -> float:
+    """The mean over the folds; after each, what is known is kept and decides whether to go on."""
+    scores: list[float] = []
+    mean = math.nan
+    for fold, score in enumerate(problem.scores(trial.params), start=1):
+        scores.append(score)
+        mean = sum(scores) / fold
+        if not math.isfinite(mean):
+            raise TorchfinchError(f"the score is {mean} in fold {fold}")
+        trial.set_user_attr("scores", scores)
+        trial.report(mean, step=fold)
+        if fold < len(problem.splits) and trial.should_prune():
+            raise optuna.TrialPruned
+    return mean
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """No word of single trainings: there are many, at once in several processes."""
+    before, err.quiet = err.quiet, True
+    try:
+        yield
+    finally:
+        err.quiet = before

@@ -1,0 +1,190 @@
+"""Checkpoints: a training that is interrupted and goes on ends as if it had not been; broken files are told."""
+
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from training.helpers import DATA, Small, fitted, flat
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.training import Checkpoints, Data, save_whole_model
+
+EVERYTHING: dict[str, Any] = {
+    "epochs": 4,
+    "learning_rate": 0.05,
+    "ema": 0.9,
+    "augmentation": {"mixup": 0.4},
+    "optimizer": {"name": "momentum", "accumulate": 2, "clip_norm": 1},
+    "schedule": {"name": "cosine"},
+}
+
+
+def small() -> Small:
+    """The same first weights every time."""
+    torch.manual_seed(0)
+    return Small()
+
+
+def interrupted(batches: int) -> Data:
+    """Data whose augmentation is interrupted after so many batches."""
+    left = iter(range(batches))
+
+    def stop(pixels: Tensor, _chance: torch.Generator) -> Tensor:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return pixels
+
+    return Data(labels=DATA.labels, train=DATA.train, validation=DATA.validation, augment=stop)
+
+
+def stopped(checkpoints: Checkpoints, *, batches: int = 10, **values: Any) -> None:
+    """A training of four batches an epoch, interrupted after so many batches."""
+    with pytest.raises(KeyboardInterrupt):
+        fitted(small(), interrupted(batches), checkpoints=checkpoints, **{**EVERYTHING, **values})
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(tmp_path / "digits.checkpoints", identity={"recipe": "digits", "config": {"epochs": 4}})
+
+
+@pytest.fixture
+def no_room() -> Iterator[None]:
+    """No file can grow beyond 4 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"ema": 0, "keep": "final", "amp": "fp16", "schedule": {"name": "one_cycle"}},
+        {"optimizer": {"name": "adamw"}, "schedule": {"name": "step"}, "patience": 3, "sampling": "balanced"},
+    ],
+    ids=["momentum", "fp16", "adamw"],
+)
+def test_four_epochs_are_two_and_a_resume_bit_for_bit(checkpoints: Checkpoints, values: dict[str, Any]) -> None:
+    whole, expected = fitted(small(), **{**EVERYTHING, **values})
+    stopped(checkpoints, **values)
+    resumed, history = fitted(small(), checkpoints=checkpoints, resume=True, **{**EVERYTHING, **values})
+
+    assert torch.equal(flat(whole), flat(resumed))
+    assert [epoch.train_loss for epoch in history] == [epoch.train_loss for epoch in expected]
+    assert [epoch.validation_loss for epoch in history] == [epoch.validation_loss for epoch in expected]
+
+
+def test_a_torn_checkpoint_is_told_and_the_one_before_it_is_used(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, _ = fitted(small(), **EVERYTHING)
+    stopped(checkpoints)
+    path = checkpoints.folder / "epoch-00002.pt"
+    path.write_bytes(path.read_bytes()[:-1000])
+    resumed, history = fitted(small(), checkpoints=checkpoints, resume=True, **EVERYTHING)
+
+    assert "epoch-00002.pt is torn and left aside: " in capsys.readouterr().err
+    assert len(history) == 4
+    assert torch.equal(flat(whole), flat(resumed))
+
+
+def test_only_the_last_two_epochs_are_kept(checkpoints: Checkpoints) -> None:
+    fitted(small(), checkpoints=checkpoints, **EVERYTHING)
+
+    assert sorted(path.name for path in checkpoints.folder.iterdir()) == ["epoch-00003.pt", "epoch-00004.pt"]
+
+
+def test_a_checkpoint_holds_nothing_that_runs_code(checkpoints: Checkpoints) -> None:
+    stopped(checkpoints)
+    state = torch.load(checkpoints.folder / "epoch-00002.pt", weights_only=True)["state"]
+
+    assert {"model", "optimizer", "schedule", "scaler", "average", "chance", "history", "best", "kept"} == set(state)
+
+
+def test_a_checkpoint_of_another_training_is_refused_with_the_difference(checkpoints: Checkpoints) -> None:
+    stopped(checkpoints)
+    other = Checkpoints(checkpoints.folder, identity={"recipe": "digits", "config": {"epochs": 5}})
+
+    with pytest.raises(TorchfinchError, match=r"is of another training: config\.epochs was 4 and is 5 .*--resume"):
+        other.load()
+
+
+@pytest.mark.parametrize("content", [{"model_state_dict": {}}, [1, 2]])
+def test_a_foreign_checkpoint_is_refused(checkpoints: Checkpoints, content: object) -> None:
+    checkpoints.folder.mkdir()
+    torch.save(content, checkpoints.folder / "epoch-00001.pt")
+
+    with pytest.raises(TorchfinchError, match=r"epoch-00001\.pt is no checkpoint of torchfinch"):
+        checkpoints.load()
+
+
+def test_a_pickle_that_would_run_code_is_left_aside(checkpoints: Checkpoints) -> None:
+    checkpoints.folder.mkdir()
+    torch.save(nn.Linear(1, 1), checkpoints.folder / "epoch-00001.pt")
+
+    with pytest.raises(TorchfinchError, match="there is no checkpoint to go on from"):
+        checkpoints.load()
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_good_epoch(checkpoints: Checkpoints) -> None:
+    stopped(checkpoints)
+
+    def spoil(pixels: Tensor, _chance: torch.Generator) -> Tensor:
+        return pixels * float("nan")
+
+    data = Data(labels=DATA.labels, train=DATA.train, validation=DATA.validation, augment=spoil)
+    with pytest.raises(TorchfinchError, match=r"the loss became nan in epoch 3, batch 1 of 4 \(images \d+, "):
+        fitted(small(), data, checkpoints=checkpoints, resume=True, **EVERYTHING)
+
+    assert len(checkpoints.load()["history"]) == 2
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_full_disk_leaves_the_checkpoints_before_it_and_no_half_of_one(checkpoints: Checkpoints) -> None:
+    checkpoints.save({"history": []}, epoch=1)
+
+    with pytest.raises(OSError, match="too large"):
+        checkpoints.save({"weights": torch.zeros(10_000)}, epoch=2)
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["epoch-00001.pt"]
+
+
+def test_a_whole_model_is_saved_with_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="a pickled model runs code when it is loaded"):
+        save_whole_model(nn.Linear(1, 1), tmp_path / "model.pth")
+
+    assert isinstance(torch.load(tmp_path / "model.pth", weights_only=False), nn.Linear)
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on_and_resume_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    command = [
+        *(str(Path(sys.executable).parent / "torchfinch"), "train", "digits", "--no-pack"),
+        *("--set", "epochs=4", "--set", "width=8"),
+    ]
+    whole = subprocess.run([*command, "--runs", "whole"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    saved, end = tmp_path / "runs" / "digits.checkpoints" / "epoch-00002.pt", time.monotonic() + 120
+    while not saved.exists() and first.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    assert first.returncode == 130, said
+    assert "is kept; the same command with --resume goes on from there" in said
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["digits.checkpoints"]
+
+    subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    weights = "digits/weights.safetensors"
+    assert whole.stdout == "whole/digits\n"
+    assert (tmp_path / "runs" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["digits"]

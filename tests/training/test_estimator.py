@@ -1,0 +1,90 @@
+"""A recipe behind scikit-learn's protocol: cloned, searched and cross-validated like any other classifier."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone, is_classifier
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.training.estimator import RecipeClassifier
+
+QUICK = {"epochs": 2, "width": 4}
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """A quarter of scikit-learn's digits as uint8 images of shape (N, 8, 8), with their classes."""
+    images, targets = load_digits(return_X_y=True)
+    return np.round(images[:450] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8), targets[:450]
+
+
+def test_it_learns_and_answers_like_a_classifier(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, targets = digits
+    estimator = RecipeClassifier("digits", {"epochs": 6, "width": 8}).fit(images, targets)
+    rows = estimator.predict_proba(images)
+
+    assert is_classifier(estimator)
+    assert rows.shape == (450, 10)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
+    assert (estimator.predict(images) == rows.argmax(axis=1)).all()
+    assert estimator.score(images, targets) > 0.8
+
+
+def test_a_clone_is_unfitted_and_fits_to_the_same_weights(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, targets = digits
+    estimator = RecipeClassifier("digits", QUICK).fit(images, targets)
+    copy = clone(estimator)
+
+    with pytest.raises(NotFittedError):
+        copy.predict(images)
+    np.testing.assert_array_equal(
+        copy.fit(images[:, np.newaxis], targets).predict_proba(images), estimator.predict_proba(images)
+    )
+
+
+def test_every_field_of_the_settings_is_a_parameter() -> None:
+    estimator = RecipeClassifier("digits").set_params(epochs=3, learning_rate=0.01)
+
+    assert estimator.get_params(deep=False) == {"recipe": "digits", "config": {"epochs": 3, "learning_rate": 0.01}}
+    assert estimator.get_params()["epochs"] == 3
+    assert estimator.get_params()["weight_decay"] == RecipeClassifier("digits").get_params()["weight_decay"]
+    assert pickle.loads(pickle.dumps(estimator)).get_params() == estimator.get_params()
+
+
+def test_the_best_epoch_is_chosen_without_the_images_of_another_fold(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, targets = digits
+    estimator = RecipeClassifier("digits", {**QUICK, "keep": "best"})
+
+    assert estimator.fit(images[:200], targets[:200]).predict(images[200:]).shape == (250,)
+
+
+def test_a_mistyped_field_is_named_with_the_nearest() -> None:
+    with pytest.raises(TorchfinchError, match=r"learning_rat.*learning_rate"):
+        RecipeClassifier("digits").set_params(learning_rat=0.1)
+
+
+def test_a_recipe_with_nothing_to_fit_is_refused(digits: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    recipe = tmp_path / "given.py"
+    recipe.write_text(
+        "from torchfinch.training import Settings\nclass Config(Settings): pass\ndef build(config): raise RuntimeError"
+    )
+    with pytest.raises(TorchfinchError, match="given has nothing to fit"):
+        RecipeClassifier(recipe).fit(*digits)
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "said"),
+    [
+        (np.zeros((4, 8, 8), np.float32), [0, 1, 2, 3], "images are float32"),
+        (np.zeros((4, 9, 8), np.uint8), [0, 1, 2, 3], r"shape \(4, 1, 9, 8\)"),
+        (np.zeros((4, 8, 8), np.uint8), [0, 1, 2, 10], "10 is no class.*0 to 9"),
+        (np.zeros((4, 8, 8), np.uint8), [0, 1, 2, -1], "-1 is no class"),
+    ],
+)
+def test_images_and_classes_that_do_not_fit_are_refused(images: np.ndarray, targets: list[int], said: str) -> None:
+    with pytest.raises(TorchfinchError, match=said):
+        RecipeClassifier("digits", QUICK).fit(images, targets)

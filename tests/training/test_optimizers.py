@@ -1,0 +1,97 @@
+"""Optimizers and schedules: the requirement's formulas, and what weight decay leaves alone."""
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from torchfinch.training import FitSettings, build_optimizer, build_schedule
+
+
+def settings(**values: Any) -> FitSettings:
+    return FitSettings.model_validate({"weight_decay": 0, **values})
+
+
+def stepped(start: float, *gradients: float, **values: Any) -> float:
+    """One weight after a step for each gradient."""
+    layer = nn.Linear(1, 1)
+    nn.init.constant_(layer.weight, start)
+    optimizer = build_optimizer(layer, settings(**values))
+    for gradient in gradients:
+        layer.weight.grad = torch.full((1, 1), gradient)
+        optimizer.step()
+    return float(layer.weight.detach())
+
+
+def rates(*, epochs: int = 10, steps_per_epoch: int = 4, **values: Any) -> list[float]:
+    """The learning rate of every step."""
+    given = settings(epochs=epochs, learning_rate=1.0, **values)
+    optimizer = build_optimizer(nn.Linear(1, 1), given)
+    schedule = build_schedule(optimizer, given, steps_per_epoch=steps_per_epoch)
+    found = []
+    for _ in range(epochs * steps_per_epoch):
+        found.append(float(schedule.get_last_lr()[0]))
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_the_requirements_step_of_adam() -> None:
+    assert stepped(0.5, 2.0, learning_rate=0.001, optimizer={"name": "adam"}) == pytest.approx(0.499, abs=1e-7)
+
+
+def test_sgd_follows_the_gradient_and_momentum_goes_on() -> None:
+    assert stepped(1.0, 2.0, 2.0, learning_rate=0.1, optimizer={"name": "sgd"}) == pytest.approx(1 - 0.2 - 0.2)
+    moved = stepped(1.0, 2.0, 2.0, learning_rate=0.1, optimizer={"name": "momentum", "momentum": 0.9})
+    assert moved == pytest.approx(1 - 0.2 - 0.1 * (0.9 * 2 + 2))
+
+
+def test_decay_is_decoupled_in_adamw_and_l2_elsewhere() -> None:
+    values: dict[str, Any] = {"learning_rate": 0.1, "weight_decay": 0.5}
+
+    assert stepped(2.0, 0.0, optimizer={"name": "adamw"}, **values) == pytest.approx(2 - 0.1 * 0.5 * 2)
+    assert stepped(2.0, 0.0, optimizer={"name": "sgd"}, **values) == pytest.approx(2 - 0.1 * 0.5 * 2)
+    assert stepped(2.0, 0.0, optimizer={"name": "adam"}, **values) == pytest.approx(2 - 0.1)  # any gradient's length
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw"])
+def test_norms_and_biases_do_not_decay(name: str) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 2))
+    optimizer = build_optimizer(model, settings(weight_decay=0.1, optimizer={"name": name}))
+    decayed = {id(each) for group in optimizer.param_groups if group["weight_decay"] for each in group["params"]}
+
+    assert {key for key, each in model.named_parameters() if id(each) in decayed} == {"0.weight", "3.weight"}
+
+
+def test_step_decay() -> None:
+    found = rates(warm_up=0, schedule={"name": "step", "every": 3, "factor": 0.5})
+
+    assert found == pytest.approx([0.5 ** (step // 4 // 3) for step in range(40)])
+
+
+def test_cosine_annealing() -> None:
+    expected = [0.5 * (1 + math.cos(math.pi * step / 40)) for step in range(40)]
+
+    assert rates(warm_up=0, schedule={"name": "cosine"}) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["cosine", "step", "constant"])
+def test_a_warm_up_comes_before_any_schedule(name: str) -> None:
+    found = rates(warm_up=0.25, schedule={"name": name, "every": 2, "factor": 0.5})
+    after = rates(epochs=15, steps_per_epoch=2, warm_up=0, schedule={"name": name, "every": 4, "factor": 0.5})
+
+    assert found[:11] == pytest.approx([(step + 1) / 11 for step in range(11)])
+    assert found[10:] == pytest.approx(after)
+
+
+def test_one_cycle_rises_and_falls_to_nearly_nothing() -> None:
+    found = rates(warm_up=0.25)
+    peak = found.index(max(found))
+
+    assert max(found) == pytest.approx(1, rel=0.01)
+    assert all(before < after for before, after in pairwise(found[: peak + 1]))
+    assert all(before > after for before, after in pairwise(found[peak:]))
+    assert found[-1] < 1e-4

@@ -1,0 +1,164 @@
+"""A study of real estimators: what is tried, what is given up, what is remembered."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.dummy import DummyRegressor
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from sklearn.svm import SVC
+from tuning.dying import SPACE, problem
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.tuning import Problem, Sampler, Trial, estimator_problem, read_space, tune
+from torchfinch.tuning.space import Value
+
+C = {"C": "1e-3..1e3:log"}
+
+
+@pytest.fixture(scope="module")
+def irises() -> Problem:
+    return estimator_problem(SVC(), *load_iris(return_X_y=True))
+
+
+def test_a_grid_search_finds_what_that_of_scikit_learn_finds(irises: Problem) -> None:
+    points: dict[str, list[Value]] = {"C": [0.01, 1, 100], "kernel": ["rbf", "linear"]}
+    tuned = tune(irises, read_space(points), sampler="grid", prune=False)
+
+    theirs = GridSearchCV(SVC(), points, cv=StratifiedKFold(5, shuffle=True, random_state=0))
+    theirs.fit(irises.examples, irises.targets)
+    assert tuned.best.score == pytest.approx(theirs.best_score_)
+    assert sorted(trial.score or 0 for trial in tuned.trials) == pytest.approx(
+        sorted(theirs.cv_results_["mean_test_score"])
+    )
+
+
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_every_sampler_finds_a_good_candidate_and_says_what_mattered(irises: Problem, sampler: Sampler) -> None:
+    space = {"C": "1,1000", "gamma": "1e-5,1e-4,1e-3,0.1"} if sampler == "grid" else {**C, "gamma": "1e-5..1.0:log"}
+    tuned = tune(irises, read_space(space), sampler=sampler, trials=16)
+
+    assert tuned.best.score == max(trial.score for trial in tuned.trials if trial.state == "complete" and trial.score)
+    assert tuned.best.score >= 0.95
+    assert set(tuned.importances) == {"C", "gamma"}
+    assert sum(tuned.importances.values()) == pytest.approx(1)
+
+
+def test_the_same_seed_tries_the_same_candidates(irises: Problem) -> None:
+    first, second, other = (tune(irises, read_space(C), trials=12, seed=seed) for seed in (1, 1, 2))
+
+    assert [trial.values for trial in first.trials] == [trial.values for trial in second.trials]
+    assert [trial.values for trial in first.trials] != [trial.values for trial in other.trials]
+
+
+def test_a_candidate_below_the_median_is_given_up_after_two_folds(irises: Problem) -> None:
+    good = [0.1, 0.2, 0.3, 0.4, 0.5]
+    spaces = [read_space({"gamma": [*good[:place], 1e6, *good[place:]]}) for place in range(6)]
+    lasts = [tune(irises, space, sampler="grid").trials[-1] for space in spaces]
+
+    bad = next(last for last in lasts if last.values["gamma"] == 1e6)
+    assert (bad.state, len(bad.scores)) == ("pruned", 2)
+    assert bad.score == pytest.approx(sum(bad.scores) / 2)
+    assert tune(irises, spaces[0], sampler="grid", prune=False).count("pruned") == 0
+
+
+def test_a_candidate_that_fails_is_noted_and_the_study_goes_on(irises: Problem) -> None:
+    tuned = tune(irises, read_space({"C": [1, -1], "kernel": ["rbf", "linear"]}), sampler="grid")
+
+    failed = [trial for trial in tuned.trials if trial.state == "failed"]
+    assert [trial.values["C"] for trial in failed] == [-1, -1]
+    assert "'C' parameter of SVC must be a float" in failed[0].note
+    assert tuned.best.values["C"] == 1
+    assert tuned.ranked[-2:] == tuple(sorted(failed, key=lambda trial: trial.number))
+
+
+def test_a_study_whose_candidates_all_fail_says_why(irises: Problem) -> None:
+    with pytest.raises(TorchfinchError, match=r"none of 2 trials is complete \(hint: .*parameter of SVC must be"):
+        tune(irises, read_space({"C": [-1, -2]}), sampler="grid")
+
+
+def test_a_score_that_is_no_number_is_a_failure() -> None:
+    class Lost(DummyRegressor):  # type: ignore[misc]
+        def score(self, *_: object) -> float:
+            return float("nan")
+
+    line = estimator_problem(Lost(), np.zeros((6, 1)), np.arange(6.0), folds=2)
+    with pytest.raises(TorchfinchError, match="the score is nan in fold 1"):
+        tune(line, read_space({"quantile": [0.5]}), sampler="grid")
+
+
+def test_what_the_estimator_does_not_take_is_told_before_anything_is_tried(irises: Problem) -> None:
+    heard: list[Trial] = []
+    with pytest.raises(TorchfinchError, match="Invalid parameter 'c' for estimator SVC"):
+        tune(irises, read_space({"c": "1,2"}), told=heard.append)
+    unknown = estimator_problem(SVC(), irises.examples, irises.targets, metric="acuracy")
+    with pytest.raises(TorchfinchError, match="there is no metric 'acuracy'"):
+        tune(unknown, read_space(C), told=heard.append)
+    with pytest.raises(TorchfinchError, match="2 processes need a storage that they share"):
+        tune(irises, read_space(C), jobs=2, told=heard.append)
+    assert not heard
+
+
+def test_folds_that_the_examples_do_not_fill_are_refused() -> None:
+    with pytest.raises(TorchfinchError, match="no 3 folds of 2 examples of the rarest class"):
+        estimator_problem(SVC(), np.zeros((6, 1)), np.array([0, 0, 0, 0, 1, 1]), folds=3)
+
+
+def test_a_stored_study_goes_on_with_new_candidates(irises: Problem, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/new/tune.db"
+    heard: list[Trial] = []
+    tune(irises, read_space(C), trials=3, sampler="random", storage=storage)
+    tuned = tune(irises, read_space(C), trials=6, sampler="random", storage=storage, told=heard.append)
+
+    assert [trial.number for trial in heard] == [3, 4, 5]
+    assert len({trial.values["C"] for trial in tuned.trials}) == 6
+    assert tune(irises, read_space(C), trials=6, storage=storage, told=heard.append) == tuned
+    assert len(heard) == 3
+
+
+def test_a_stored_study_of_another_question_is_refused(irises: Problem, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/tune.db"
+    tune(irises, read_space(C), trials=1, storage=storage)
+
+    with pytest.raises(TorchfinchError, match="begun with another search C"):
+        tune(irises, read_space({"C": "1,2"}), storage=storage)
+    fewer = estimator_problem(SVC(), irises.examples[1:], irises.targets[1:])
+    with pytest.raises(TorchfinchError, match="begun with another data"):
+        tune(fewer, read_space(C), storage=storage)
+
+
+@pytest.mark.parametrize("storage", ["tune.db", "sqlite:///{}/torn.db", "sqlite:////proc/tune.db"])
+def test_a_storage_that_cannot_be_used_is_told(irises: Problem, tmp_path: Path, storage: str) -> None:
+    (tmp_path / "torn.db").write_text("no database" * 100)
+
+    with pytest.raises(TorchfinchError, match=r"the storage .* cannot be used"):
+        tune(irises, read_space(C), storage=storage.format(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_tries_again_what_was_under_way(tmp_path: Path) -> None:
+    storage, mark = f"sqlite:///{tmp_path}/tune.db", tmp_path / "mark"
+    script = [sys.executable, str(Path(__file__).parent / "dying.py"), storage, str(mark)]
+    with subprocess.Popen(script) as process:
+        while not mark.exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.kill()
+
+    tuned = tune(problem(), read_space(SPACE), sampler="grid", storage=storage)
+    assert [trial.values["size"] for trial in tuned.trials if trial.state == "failed"] == [2]
+    assert sorted(trial.values["size"] for trial in tuned.trials if trial.state == "complete") == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_processes_share_a_study_and_no_candidate_is_tried_twice(irises: Problem, tmp_path: Path) -> None:
+    points = read_space({"C": [0.01, 0.1, 1, 10], "kernel": ["rbf", "linear"]})
+    shared = tune(irises, points, sampler="grid", jobs=2, storage=f"sqlite:///{tmp_path}/tune.db", prune=False)
+
+    alone = tune(irises, points, sampler="grid", prune=False)
+    tried = [sorted((str(trial.values), trial.score) for trial in tuned.trials) for tuned in (shared, alone)]
+    assert tried[0] == tried[1]

@@ -1,0 +1,42 @@
+"""A small convolutional network for grey images of 28 x 28 pixels: 0.4 million parameters."""
+
+from torch import Tensor, nn
+
+
+class FashionNet(nn.Module):
+    """Three convolutions, each at half the size of the one before, a residual pair, and one linear layer."""
+
+    def __init__(self, classes: int = 10, width: int = 32, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.classes, self.width, self.dropout = classes, width, dropout
+        self.features = nn.Sequential(
+            _convolution(1, width),
+            nn.MaxPool2d(2),
+            _convolution(width, 2 * width),
+            nn.MaxPool2d(2),
+            _convolution(2 * width, 4 * width),
+            _Residual(4 * width),
+            nn.MaxPool2d(2),
+        )
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width * 3 * 3, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores of shape (N, classes) for normalised images of shape (N, 1, 28, 28)."""
+        scores: Tensor = self.classifier(self.features(images))
+        return scores
+
+
+class _Residual(nn.Module):
+    """Two convolutions that learn what to add (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.added = nn.Sequential(_convolution(channels, channels), _convolution(channels, channels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = images + self.added(images)
+        return result
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
