@@ -19,8 +19,6 @@ clean() {
     torchfinch serve --stop 2> /dev/null || true
     torchfinch canary stop digits 2> /dev/null || true
 }
-trap clean EXIT
-
 python3 - << 'PYTHON'
 import socket, sys
 for port in (8080, 8090):
@@ -31,6 +29,7 @@ for port in (8080, 8090):
         except OSError:
             sys.exit(f"error: port {port} is taken, and the demo needs 8080 and 8090: end what listens there")
 PYTHON
+trap clean EXIT
 
 rm -rf .torchfinch/releases/digits model_store/digits-2.0.mar model_store/digits-3.0.mar
 mkdir -p reports

@@ -17,7 +17,7 @@ def simulate(
     look: Annotated[int, typer.Option(min=2, help="Requests of both versions between two looks.")] = 50,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line and policy.")] = False,
 ) -> None:
-    """Play releases with equal and with worse canaries: how often each policy rolls back, and after how many requests."""
+    """Play releases with equal and with worse canaries: how often each policy rolls back, and how soon."""
     from dataclasses import asdict, replace
 
     from torchfinch.release.simulate import SCENARIOS
