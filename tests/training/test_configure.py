@@ -106,9 +106,9 @@ def test_a_file_names_its_recipe_and_its_settings_in_either_form(tmp_path: Path)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("epochs: 3", "names no recipe"),
-        ("- 1", "names no recipe"),
-        ("a: [", "is no YAML"),
+        (b"epochs: 3", "names no recipe"),
+        (b"- 1", "names no recipe"),
+        (b"a: [", "is no YAML"),
         (b"\xff\xfe\x00", "no YAML"),
     ],
 )

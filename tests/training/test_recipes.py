@@ -13,7 +13,7 @@ from torch.nn import functional
 from torchfinch.archive import pack_run, verify
 from torchfinch.cli.train import train as train_command
 from torchfinch.errors import TorchfinchError
-from torchfinch.evaluation import evaluate
+from torchfinch.evaluation import Evaluation, evaluate
 from torchfinch.training import load_recipe, train, unique_labels
 from torchfinch.training.data import Images
 
@@ -42,7 +42,7 @@ def test_digits_are_told_apart_and_the_archive_proves_it(tmp_path: Path) -> None
     recipe = load_recipe(DIGITS)
     run = train(recipe, recipe.configure({}), runs=tmp_path)
 
-    assert run.evaluation is not None
+    assert isinstance(run.evaluation, Evaluation)
     assert run.evaluation.accuracy >= 0.99
     history = [json.loads(line) for line in (run.folder / "history.jsonl").read_text().splitlines()]
     assert history[-1]["train_loss"] < history[0]["train_loss"] / 10

@@ -12,7 +12,7 @@ from torch import nn
 
 from torchfinch.archive import pack_run, unpack
 from torchfinch.errors import TorchfinchError
-from torchfinch.evaluation import probabilities
+from torchfinch.evaluation import Evaluation, probabilities
 from torchfinch.handler import ImageClassifier, Preprocessing, safetensors
 from torchfinch.testing import FakeContext, predict
 from torchfinch.training import Data, Recipe, Run, load_recipe, train
@@ -41,14 +41,14 @@ def test_a_run_holds_what_packing_and_reports_take(run: Run) -> None:
     assert files == {"model.py", "weights.safetensors", "model.json", "history.jsonl", "evaluation.json", "golden"}
     lines = (run.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
-    assert run.evaluation is not None
+    assert isinstance(run.evaluation, Evaluation)
     assert read(run.folder / "evaluation.json") == json.loads(json.dumps(run.evaluation.to_dict()))
 
 
 def test_lineage_says_where_the_model_comes_from(run: Run) -> None:
     lineage = read(run.folder / "model.json")["lineage"]
 
-    assert run.evaluation is not None
+    assert isinstance(run.evaluation, Evaluation)
     assert lineage["recipe"] == "digits"
     assert lineage["metrics"] == {"test_accuracy": run.evaluation.accuracy}
     assert len(lineage["data_digest"]) == 64

@@ -17,6 +17,8 @@ _COMMANDS = {  # in the order of the way from a script to production
     "doctor": "doctor:doctor",
     "train": "train:train",
     "crossval": "crossval:crossval",
+    "evaluate": "evaluate:evaluate",
+    "compare": "compare:compare",
     "tune": "tune:tune",
     "pack": "pack:pack",
     "inspect": "pack:inspect",

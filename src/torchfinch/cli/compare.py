@@ -30,18 +30,15 @@ def compare(
     """Compare two cross-validations fold by fold, or two trained models image by image on one test set."""
     folds = [(path / "crossval.json").is_file() for path in (first, second)]
     if any(folds) and not all(folds):
-        raise TorchfinchError(
-            f"{first} and {second} are of different kinds", "give two cross-validations or two models"
-        )
-    if any(folds):
-        result, claim, rows = _folds(first, second, metric=metric)
-    else:
-        result, claim, rows = _models(first, second, data=data)
+        raise TorchfinchError(f"{first} and {second} are of different kinds", "give two of one kind")
+    compared: tuple[FoldComparison | TestSetComparison, str, list[Names]]
+    compared = _folds(first, second, metric) if any(folds) else _models(first, second, data)
+    result, claim, rows = compared
     if as_json:
         out.print_json(data={**result.to_dict(), "claim": claim})
         return
     out.print(table(("", ""), rows))
-    out.print(f"\n{claim}", markup=False)
+    out.print(f"\n{claim}", markup=False, soft_wrap=True)
 
 
 def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldComparison, str, list[Names]]:
@@ -67,8 +64,8 @@ def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldCompariso
     rows += [
         ("difference", _span(result.difference, result.interval)),
         ("in standard deviations (Cohen's d)", _span(result.effect, result.effect_interval, digits=2)),
-        ("paired t-test", f"p = {_p(result.p_plain)}"),
-        ("Nadeau and Bengio's corrected t-test", f"p = {_p(result.p_corrected)}"),
+        ("paired t-test", _p(result.p_plain)),
+        ("Nadeau and Bengio's corrected t-test", _p(result.p_corrected)),
     ]
     return result, claim_of_folds(result, names=names, metric=shown), rows
 
@@ -99,7 +96,7 @@ def _models(first: Path, second: Path, data: str | None) -> tuple[TestSetCompari
         ("difference", f"{_span(result.difference, result.interval)} (paired bootstrap)"),
         ("right alone", f"{names[0]} {result.only_first}, {names[1]} {result.only_second}"),
         ("odds ratio", _span(result.odds_ratio, result.odds_interval, digits=2, sign="")),
-        ("McNemar's exact test", f"p = {_p(result.p)}"),
+        ("McNemar's exact test", _p(result.p)),
     ]
     return result, claim_of_answers(result, names=names), rows
 
@@ -118,4 +115,4 @@ def _span(value: float | None, interval: tuple[float, float] | None, *, digits: 
 def _p(value: float | None) -> str:
     if value is None:
         return "none: the folds do not vary"
-    return f"{value:.2g}" if value >= 0.0001 else "under 0.0001"
+    return f"p = {value:.2g}" if value >= 0.0001 else "p under 0.0001"

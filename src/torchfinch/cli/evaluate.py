@@ -88,7 +88,11 @@ def _of_recipe(name: str, model: Model) -> Tested:
 
     recipe, lineage = load_recipe(name), model.lineage
     own = recipe.name == lineage.get("recipe")
-    built = recipe.build(recipe.configure(lineage.get("config") or {} if own else {}))[0]
+    try:
+        config = recipe.config.model_validate(lineage.get("config") or {} if own else {})
+    except ValueError as error:
+        raise TorchfinchError(f"{model.name} was trained by another {recipe.name}: {error}", "--data FOLDER") from error
+    built = recipe.build(config)[0]
     if built.test is None or built.labels != model.labels:
         what = "has no test images" if built.test is None else f"has other labels than {model.name}"
         raise TorchfinchError(f"the recipe {recipe.name} {what}", "name other images with --data")
@@ -131,7 +135,7 @@ def _write_page(
         result,
         title=model.name,
         source=tested.source,
-        pixels=tested.pixels,
+        pixels=tested.pixels.numpy(),
         targets=tested.targets.numpy(),
         rows=rows.numpy(),
         now=datetime.now(UTC),

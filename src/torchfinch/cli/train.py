@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchfinch.cli.settings import pairs
 from torchfinch.console import err, table
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def train(
 
     Settings come from the recipe, then the YAML file, then the environment (TORCHFINCH_TRAIN_EPOCHS=3), then --set.
     """
-    flags = dict(_pair(text) for text in setting or ())
+    flags = pairs(setting)
     from torchfinch.archive import pack_run
     from torchfinch.archive.sources import check_handler, check_name
     from torchfinch.training import from_environment, load_recipe, rank, read_config
@@ -64,28 +65,31 @@ def train(
     print(output)
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise typer.BadParameter(f"{text!r} is not NAME=VALUE, such as seed=1", param_hint="--set")
-    return name.strip(), value.strip()
-
-
 def _rows(run: Run, seconds: float) -> list[tuple[str, str]]:
-    rows = []
-    if run.evaluation:
-        worst, metrics = run.evaluation.worst
-        rows = [
-            ("test accuracy", f"{run.evaluation.accuracy:.2%} of {run.evaluation.samples} images"),
-            ("cross-entropy", f"{run.evaluation.cross_entropy:.4f}"),
+    return [*_scores(run), ("time", f"{seconds:.1f} s"), ("run", str(run.folder))]
+
+
+def _scores(run: Run) -> list[tuple[str, str]]:
+    from torchfinch.evaluation import Evaluation
+
+    found = run.evaluation
+    if isinstance(found, Evaluation):
+        worst, metrics = found.worst
+        return [
+            ("test accuracy", f"{found.accuracy:.2%} of {found.samples} images"),
+            ("cross-entropy", f"{found.cross_entropy:.4f}"),
             (
                 "worst class",
                 f"{worst}: F1 {metrics.f1:.4f}, precision {metrics.precision:.4f}, recall {metrics.recall:.4f}",
             ),
         ]
-    else:
-        rows = [(entry["file"], _best(entry["expected"])) for entry in run.golden]
-    return [*rows, ("time", f"{seconds:.1f} s"), ("run", str(run.folder))]
+    if found:
+        return [
+            ("mean error", f"{found.mae:.4g} on {found.samples} test images (MAE)"),
+            ("RMSE", f"{found.rmse:.4g}"),
+            ("R²", f"{found.r2:.4f}"),
+        ]
+    return [(entry["file"], _best(entry["expected"])) for entry in run.golden]
 
 
 def _best(expected: dict[str, dict[str, float]]) -> str:

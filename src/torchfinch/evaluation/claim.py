@@ -2,14 +2,14 @@
 
 from torchfinch.evaluation.comparison import ALPHA, FoldComparison, Interval, TestSetComparison
 
-_SURE = f"{1 - ALPHA:.0%} interval"
+_SURE = f"{100 * (1 - ALPHA):.0f} % interval"
 
 
 def claim_of_folds(comparison: FoldComparison, *, names: tuple[str, str], metric: str) -> str:
     """On two ways to train: the trainings of each fold differ, so it holds for data like this, not for one network."""
     if comparison.interval is None or comparison.p_corrected is None or comparison.p_plain is None:
         return (
-            f"Nothing may be claimed: every fold differs by {comparison.difference:+.4f} in {metric}, and a test "
+            f"Nothing may be claimed: all folds differ by {comparison.difference:+.4f} in {metric}, and a test "
             "goes by how much the folds vary."
         )
     numbers = f"{_span(comparison.difference, comparison.interval)}, corrected p = {_p(comparison.p_corrected)}"

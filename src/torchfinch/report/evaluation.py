@@ -1,9 +1,10 @@
 """One page on one evaluation: the numbers, the curves, and the worst mistakes as images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from torchfinch.report.environment import describe_environment
 from torchfinch.report.pictures import Picture, embed
 from torchfinch.report.render import render_page
 from torchfinch.report.scores import UNIT, describe_scores
-from torchfinch.report.words import day, number, percent, plural
+from torchfinch.report.words import day, number, percent
 
 MISTAKES_SHOWN = 12
 CURVES_SHOWN = 3
@@ -32,7 +33,7 @@ def write_evaluation(
     evaluation: Evaluation | RegressionEvaluation,
     *,
     pixels: NDArray[np.uint8],
-    targets: NDArray[np.int64] | NDArray[np.float32],
+    targets: NDArray[Any],
     rows: NDArray[np.float32],
     title: str,
     source: str,
@@ -61,15 +62,54 @@ def write_evaluation(
     write_whole(output, page)
 
 
-def _curves(evaluation: Evaluation, targets: NDArray[np.int64], rows: NDArray[np.float32]) -> list[Chart]:
-    areas = [metrics.roc_auc for metrics in evaluation.per_class.values()]
-    ranked = sorted((area, place) for place, area in enumerate(areas) if area is not None)
-    classes = [place for _, place in ranked][:CURVES_SHOWN] if len(areas) > 2 else [place for _, place in ranked][-1:]
+def _curves(evaluation: Evaluation, targets: NDArray[Any], rows: NDArray[np.float32]) -> list[Chart]:
+    """Of the classes that are told apart worst; of the second one where there are two."""
+    areas = enumerate(metrics.roc_auc for metrics in evaluation.per_class.values())
+    ranked = [place for _, place in sorted((area, place) for place, area in areas if area is not None)]
+    classes = ranked[:CURVES_SHOWN] if len(evaluation.labels) > 2 else sorted(ranked)[-1:]
+    if not classes:
+        return []
     roc = roc_curves(targets, rows, labels=evaluation.labels, classes=classes)
     precision_recall = precision_recall_curves(targets, rows, labels=evaluation.labels, classes=classes)
     chance = Series("chance", [(0, 0), (1, 1)], tone="quiet", dashed=True)
     charts = (
-        _chart("ROC", [*_series(roc, "AUC"), chart_chance(chance)], x="false positive rate", y="true positive rate"),
+        _chart("ROC", [chance, *_series(roc, "AUC")], x="false positive rate", y="true positive rate"),
         _chart("Precision and recall", _series(precision_recall, "AP"), x="recall", y="precision"),
     )
     return [chart for chart in charts if chart]
+
+
+def _series(curves: Sequence[Curve], area: str) -> list[Series]:
+    return [
+        Series(f"{curve.name}: {area} {curve.area:.4f}", curve.points, tone=tone, step=area == "AUC")
+        for curve, tone in zip(curves, TONES, strict=False)
+    ]
+
+
+def _chart(title: str, series: Sequence[Series], *, x: str, y: str) -> Chart | None:
+    return draw(title, series, unit=y, x=UNIT, x_name=x, y_text=percent, y_top=1)
+
+
+def _wrong(targets: NDArray[Any], rows: NDArray[np.float32], labels: Sequence[str]) -> Mistakes:
+    """The wrong answers that gave the true class the lowest probabilities."""
+    answers, true = rows.argmax(axis=1), rows[np.arange(len(rows)), targets]
+    places = [int(place) for place in np.argsort(true, kind="stable") if answers[place] != targets[place]]
+    return [
+        (place, f"{labels[targets[place]]}, taken for {labels[answers[place]]} ({percent(rows[place].max())})")
+        for place in places[:MISTAKES_SHOWN]
+    ]
+
+
+def _far(targets: NDArray[Any], rows: NDArray[np.float32]) -> Mistakes:
+    """The predictions that lie farthest from the truth."""
+    truth, answers = targets.reshape(len(rows), -1), rows.reshape(len(rows), -1)
+    places = np.abs(truth - answers).sum(axis=1).argsort(kind="stable")[::-1][:MISTAKES_SHOWN]
+    return [(int(place), f"{_numbers(truth[place])}, predicted {_numbers(answers[place])}") for place in places]
+
+
+def _numbers(values: NDArray[np.float32]) -> str:
+    return ", ".join(number(float(value)) for value in values)
+
+
+def _picture(pixels: NDArray[np.uint8], words: str) -> Picture:
+    return embed(Image.fromarray(pixels.transpose(1, 2, 0).squeeze()), words)

@@ -16,7 +16,7 @@ from torch import nn
 
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
-from torchfinch.evaluation import Evaluation, evaluate, probabilities
+from torchfinch.evaluation import Evaluation, RegressionEvaluation, evaluate, evaluate_regression, outputs
 from torchfinch.handler import Preprocessing, safetensors
 from torchfinch.training import network
 from torchfinch.training.checkpoint import Checkpoints, newest
@@ -40,7 +40,7 @@ class Run:
     """The run folder: all that `torchfinch pack` takes."""
     history: tuple[Epoch, ...]
     """Empty where the recipe has nothing to fit."""
-    evaluation: Evaluation | None
+    evaluation: Evaluation | RegressionEvaluation | None
     """On the test images; `None` where there are none."""
     golden: tuple[Mapping[str, Any], ...]
     """The entries of `golden.json`."""
@@ -87,7 +87,7 @@ def _fill(folder: Path, recipe: Recipe, config: Settings, *, saved: Path, resume
     model.eval().cpu()
     evaluation = _evaluate(model, data, preprocessing=preprocessing)
     if evaluation:
-        lineage["metrics"] = {"test_accuracy": evaluation.accuracy}
+        lineage["metrics"] = _metrics(evaluation)
         _write_json(folder / "evaluation.json", evaluation.to_dict())
     safetensors.save(model.state_dict(), folder / "weights.safetensors")
     _write_json(folder / "model.json", described)
@@ -122,11 +122,21 @@ def _fit(
     return tuple(fit(model, data, preprocessing=preprocessing, settings=config, checkpoints=checkpoints, resume=resume))
 
 
-def _evaluate(model: nn.Module, data: Data, *, preprocessing: Preprocessing) -> Evaluation | None:
+def _evaluate(
+    model: nn.Module, data: Data, *, preprocessing: Preprocessing
+) -> Evaluation | RegressionEvaluation | None:
     if data.test is None:
         return None
-    rows = probabilities(model, data.test.pixels, preprocessing=preprocessing)
-    return evaluate(data.test.targets, rows, labels=data.labels)
+    rows = outputs(model, data.test.pixels, preprocessing=preprocessing)  # (N, K)
+    if data.test.classified:
+        return evaluate(data.test.targets, rows.softmax(dim=1), labels=data.labels)
+    return evaluate_regression(data.test.targets, rows)
+
+
+def _metrics(evaluation: Evaluation | RegressionEvaluation) -> dict[str, float]:
+    if isinstance(evaluation, Evaluation):
+        return {"test_accuracy": evaluation.accuracy}
+    return {"test_mae": evaluation.mae, "test_rmse": evaluation.rmse, "test_r2": evaluation.r2}
 
 
 def _write_golden(folder: Path, data: Data, *, described: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
