@@ -225,7 +225,7 @@ def test_images_that_are_not_there_are_said(run: Run, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     app = typer.Typer()
     app.command()(loadtest)
-    result = CliRunner().invoke(app, ["--image", str(tmp_path / "empty")])
+    result = CliRunner().invoke(app, ["--model", "digits", "--image", str(tmp_path / "empty")])
     assert "no image in" in str(result.exception)
     assert CliRunner().invoke(app, ["--image", str(tmp_path / "gone.png")]).exit_code == 2
 
@@ -248,10 +248,21 @@ def test_a_signal_ends_the_test_and_keeps_what_was_measured(
 ) -> None:
     """A shell starts `torchfinch loadtest … &` with SIGINT ignored; that must not keep locust running."""
     program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
-    options = ["--image", str(image), "--duration", "60s", "--users", "2", "--output", str(tmp_path / "out")]
+    options = [
+        "--model",
+        "digits",
+        "--image",
+        str(image),
+        "--duration",
+        "60s",
+        "--users",
+        "2",
+        "--output",
+        str(tmp_path / "out"),
+    ]
     ignore = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if ignored_at_start else []
     process = subprocess.Popen(
-        [*ignore, sys.executable, "-c", program, server.url, *options],
+        [*ignore, sys.executable, "-c", program, server.url, "--model", "digits", *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -278,8 +289,20 @@ def test_locusts_own_page_is_served_on_loopback_until_a_signal(
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    options = ["--image", str(image), "--web", "--web-port", str(port), "--output", str(tmp_path / "out")]
-    process = subprocess.Popen([sys.executable, "-c", program, server.url, *options], stderr=subprocess.PIPE, text=True)
+    options = [
+        "--model",
+        "digits",
+        "--image",
+        str(image),
+        "--web",
+        "--web-port",
+        str(port),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, server.url, "--model", "digits", *options], stderr=subprocess.PIPE, text=True
+    )
     wait_until(lambda: answers(port))
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
@@ -289,8 +312,21 @@ def test_locusts_own_page_is_served_on_loopback_until_a_signal(
 
 def test_locust_ends_itself_when_its_parent_is_killed(server: Any, image: Path, tmp_path: Path) -> None:
     program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
-    options = ["--image", str(image), "--duration", "60s", "--users", "1", "--output", str(tmp_path / "out")]
-    process = subprocess.Popen([sys.executable, "-c", program, server.url, *options], stdout=subprocess.DEVNULL)
+    options = [
+        "--model",
+        "digits",
+        "--image",
+        str(image),
+        "--duration",
+        "60s",
+        "--users",
+        "1",
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, server.url, "--model", "digits", *options], stdout=subprocess.DEVNULL
+    )
     wait_until(lambda: len(server.behaviour.asked) > 20)
     process.kill()
     process.wait()

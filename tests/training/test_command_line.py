@@ -57,7 +57,7 @@ def test_an_archive_goes_where_it_is_told_with_the_handler_that_is_told(here: Pa
 
 @pytest.mark.usefixtures("here")
 def test_unknown_recipes_and_settings_say_what_there_is() -> None:
-    assert refusal("digit") == "there is no recipe 'digit' (hint: there are digits, imagenet)"
+    assert refusal("digit") == "there is no recipe 'digit' (hint: there are angles, digits, fashion, imagenet)"
     assert "there is no recipe file lost/mine.py (hint: recipes by name: digits" in refusal("lost/mine.py")
     assert "no setting 'epoch' (hint: did you mean epochs?)" in refusal("digits", "--set", "epoch=3")
     assert "no setting 'zzz' (hint: it has seed, epochs, " in refusal("digits", "--set", "zzz=3")
