@@ -1,8 +1,8 @@
-"""The digits recipe and scikit-learn's SVC under the same stratified 5 folds of all 1,797 images, and what may be claimed.
+"""The digits recipe beside a support vector machine under the same five folds, and what may be claimed of the two.
 
     python benchmarks/digits_crossval.py [--folder reports/crossval]
 
-About two minutes on two cores. Writes benchmarks/results/digits_crossval.json.
+About a minute on two cores. Writes benchmarks/results/digits_crossval.json.
 """
 
 import json

@@ -162,8 +162,10 @@ def test_a_class_that_nobody_saw_or_answered_scores_zero_and_is_not_the_worst() 
 
 
 def test_images_of_one_class_alone_have_no_ranking() -> None:
-    evaluation = evaluate([1, 1], [[0.3, 0.7], [0.6, 0.4]], labels=("no", "yes"))
+    evaluation = evaluate([1, 1], [[0.3, 0.7], [0.4, 0.6]], labels=("no", "yes"))
 
+    assert evaluation.accuracy == 1
+    assert evaluation.matthews_correlation == 0
     assert evaluation.roc_auc is None
     assert evaluation.average_precision is None
 

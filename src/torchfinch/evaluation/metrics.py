@@ -108,7 +108,7 @@ def evaluate(targets: ArrayLike, probabilities: ArrayLike, *, labels: Sequence[s
         samples=len(truth),
         accuracy=float(accuracy_score(truth, answers)),
         balanced_accuracy=float(np.mean([each.recall for each in per_class.values() if each.support])),
-        matthews_correlation=float(matthews_corrcoef(truth, answers)),
+        matthews_correlation=matthews_correlation(truth, answers),
         cross_entropy=float(log_loss(truth, rows, labels=np.arange(len(labels)))),
         roc_auc=_mean([each.roc_auc for each in per_class.values()]),
         average_precision=_mean([each.average_precision for each in per_class.values()]),
@@ -118,6 +118,11 @@ def evaluate(targets: ArrayLike, probabilities: ArrayLike, *, labels: Sequence[s
         reliability=bins,
         confusion_matrix=tuple(map(tuple, counts.tolist())),
     )
+
+
+def matthews_correlation(truth: NDArray[Any], answers: NDArray[Any]) -> float:
+    """Scikit-learn's coefficient; 0 where truth and answers hold a single class, of which it would warn."""
+    return float(matthews_corrcoef(truth, answers)) if len(np.union1d(truth, answers)) > 1 else 0.0
 
 
 def _checked(truth: NDArray[Any], rows: NDArray[Any], *, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:

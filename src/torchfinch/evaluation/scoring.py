@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_regressor
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef, recall_score
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation.metrics import matthews_correlation
 from torchfinch.evaluation.regression import evaluate_regression
 
 
@@ -21,7 +22,7 @@ def fold_scores(estimator: BaseEstimator, images: NDArray[np.uint8], targets: ND
         "balanced_accuracy": recall_score(targets, answers, labels=seen, average="macro"),
         "f1_macro": f1_score(targets, answers, average="macro", zero_division=0),
         "f1_weighted": f1_score(targets, answers, average="weighted", zero_division=0),
-        "matthews_correlation": matthews_corrcoef(targets, answers),
+        "matthews_correlation": matthews_correlation(targets, answers),
     }
     if hasattr(estimator, "predict_proba"):
         scores["cross_entropy"] = _cross_entropy(estimator, images, targets)

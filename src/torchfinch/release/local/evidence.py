@@ -7,6 +7,7 @@ import time
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.local.router import EnvoyRouter
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading
+from torchfinch.serving.process import started_at
 
 _SAMPLE = re.compile(r"^envoy_cluster_(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 _PARTS = ("envoy_response_code", "envoy_response_code_class", "le")
@@ -33,7 +34,7 @@ class EnvoyEvidence:
             raise TorchfinchError("Envoy is not running, so there are no measurements")
         samples = _samples(self._router.envoy.statistics())
         table = self._router.table()
-        source = f"{process.pid}-{process.create_time()}"
+        source = f"{process.pid}-{started_at(process.pid)}"
         return Reading(
             at=time.time(),
             stable={source: _counters(samples, table.slot("stable"))},

@@ -1,0 +1,146 @@
+"""`torchfinch evaluate`, `crossval` and `compare` as people type them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from colours import LABELS, colour_image, write_colour_run
+from typer.testing import CliRunner, Result
+
+from torchfinch.cli import build
+from torchfinch.errors import TorchfinchError
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(build(), [str(word) for word in words])
+
+
+def answer(*words: object) -> Any:
+    result = run(*words, "--json")
+    assert result.exit_code == 0, (result.output, result.exception)
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three images of each colour, and a blue one among the red."""
+    for label in LABELS:
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "photos" / label / f"{number}.png").write_bytes(colour_image(label, (20 + number, 20)))
+    (tmp_path / "photos" / "red" / "wrong.png").write_bytes(colour_image("blue"))
+    return tmp_path / "photos"
+
+
+def test_a_run_and_its_archive_are_measured_alike(colour_run: Path, colour_archive: Path, photos: Path) -> None:
+    measured = answer("evaluate", colour_run, "--data", photos)
+
+    assert measured == answer("evaluate", colour_archive, "--data", photos)
+    assert measured["confusion_matrix"] == [[3, 0, 1], [0, 3, 0], [0, 0, 3]]
+    assert measured["accuracy"] == 0.9
+
+
+def test_the_table_has_the_worst_class_first(colour_run: Path, photos: Path) -> None:
+    lines = run("evaluate", colour_run, "--data", photos).stdout.splitlines()
+    classes = lines[next(place for place, line in enumerate(lines) if "precision" in line and "recall" in line) + 1 :]
+
+    assert classes[-1].startswith("green")
+    assert any(line.split() == ["accuracy", "0.9000"] for line in lines)
+
+
+def test_the_page_shows_curves_and_the_worst_mistake_and_asks_for_nothing(
+    colour_run: Path, photos: Path, tmp_path: Path
+) -> None:
+    assert run("evaluate", colour_run, "--data", photos, "--html", "page.html").exit_code == 0
+    page = (tmp_path / "page.html").read_text()
+
+    for expected in ("Confusion matrix", "ROC", "Precision and recall", "Reliability", "red, taken for blue"):
+        assert expected in page
+    assert page.count("<img") == 1
+    assert 'src="data:image/' in page
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_broken_file_is_named_and_the_others_are_measured(colour_run: Path, photos: Path) -> None:
+    (photos / "green" / "broken.png").write_text("no image")
+    result = run("evaluate", colour_run, "--data", photos, "--json")
+
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr
+    assert json.loads(result.stdout)["samples"] == 10
+
+
+def test_a_broken_model_or_folder_is_said(colour_run: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(colour_run, tmp_path / "torn")
+    (tmp_path / "torn" / "weights.safetensors").write_bytes(b"torn")
+    (photos / "mauve").mkdir()
+    (tmp_path / "empty").mkdir()
+    said = {
+        ("evaluate", "torn", "--data", photos): "torn cannot be loaded: weights.safetensors",
+        ("evaluate", "empty"): "empty is no run folder",
+        ("evaluate", "nowhere.mar"): "no archive nowhere.mar",
+        ("evaluate", colour_run, "--data", photos): "mauve is named for no class of the model",
+        ("evaluate", colour_run, "--data", "empty"): "empty holds no images",
+        ("evaluate", colour_run): "no recipe 'colours'",
+        ("evaluate", colour_run, "--data", "digits"): "other labels than",
+        ("compare", colour_run, "empty"): "empty is no run folder",
+    }
+    for words, message in said.items():
+        error = run(*words).exception
+        assert isinstance(error, TorchfinchError), words
+        assert message in error.message
+
+
+def test_two_models_are_compared_image_by_image(colour_run: Path, photos: Path, tmp_path: Path) -> None:
+    write_colour_run(tmp_path / "upside", sharpness=-2.0)
+    compared = answer("compare", colour_run, "upside", "--data", photos)
+
+    assert (compared["only_first"], compared["only_second"]) == (9, 0)
+    assert compared["p"] == pytest.approx(2 / 2**9)
+    assert "more images right than upside" in compared["claim"]
+    assert "McNemar" in run("compare", colour_run, "upside", "--data", photos).stdout
+
+
+@pytest.mark.slow
+def test_recipe_and_estimator_are_cross_validated_and_compared() -> None:
+    svc = answer("crossval", "sklearn.svm.SVC", "--data", "digits", "--set", "gamma=0.25", "--folds", "3")
+    digits = answer("crossval", "digits", "--set", "epochs=3", "--set", "width=4", "--folds", "3")
+    compared = answer("compare", "reports/crossval/SVC", "reports/crossval/digits")
+
+    assert svc["data"] == digits["data"]
+    assert svc["samples"] == 1438  # training and validation: the test images are for later
+    assert svc["summary"]["accuracy"]["mean"] > 0.97
+    assert digits["parameters"]["epochs"] == 3
+    assert compared["first"] == svc["summary"]["accuracy"]["mean"]
+    assert compared["difference"] < 0
+    assert "claimed" in compared["claim"]
+    run("crossval", "sklearn.svm.SVC", "--data", "digits", "--folds", "3", "--seed", "1", "--output", "other")
+    for words, message in {
+        ("compare", "reports/crossval/digits", "other"): "not on the same folds",
+        ("compare", "reports/crossval/digits", "reports/crossval/SVC", "--metric", "cross_entropy"): "has no",
+        ("compare", "reports/crossval/digits", "nowhere"): "different kinds",
+    }.items():
+        error = run(*words).exception
+        assert isinstance(error, TorchfinchError)
+        assert message in error.message
+
+
+def test_what_cannot_be_cross_validated_is_said() -> None:
+    for words, message in {
+        ("crossval", "sklearn.svm.SVC"): "is given no images",
+        ("crossval", "digits", "--set", "epochz=3"): "no setting 'epochz'",
+        ("crossval", "digits", "--folds", "200"): "fewer than 200 folds",
+    }.items():
+        error = run(*words).exception
+        assert isinstance(error, TorchfinchError)
+        assert message in error.message
+    assert run("crossval", "digits", "--set", "epochs").exit_code == 2

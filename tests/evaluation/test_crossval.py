@@ -1,0 +1,226 @@
+"""Cross-validation trains on all folds but one, keeps what is finished, and says what it cannot do."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_digits
+from sklearn.linear_model import Ridge
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation import cross_validate, load_estimator, read_cross_validation
+
+
+class Counted(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Answers the class seen most often, and counts its trainings; `bad` makes it fail or give NaN."""
+
+    trainings = 0
+
+    def __init__(self, bad: str = "", power: float = 1.0) -> None:
+        self.bad = bad
+        self.power = power
+
+    def fit(self, X: Any, y: Any) -> "Counted":  # noqa: N803
+        if self.bad == "late" and Counted.trainings == 2:
+            raise ValueError("no more")
+        Counted.trainings += 1
+        self.classes_, counts = np.unique(y, return_counts=True)
+        self.answer_ = self.classes_[counts.argmax()]
+        return self
+
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        return np.full(len(X), self.answer_)
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        row = np.full(len(self.classes_), np.nan if self.bad == "nan" else 1 / len(self.classes_))
+        return np.tile(row, (len(X), 1))
+
+
+@pytest.fixture(autouse=True)
+def _no_trainings() -> None:
+    Counted.trainings = 0
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """300 of scikit-learn's digits, uint8 (N, 8, 8)."""
+    images, targets = load_digits(return_X_y=True)
+    return np.round(images[:300] * 255 / 16).astype(np.uint8).reshape(-1, 8, 8), targets[:300]
+
+
+IMAGES = np.zeros((30, 1, 2, 2), np.uint8)
+TARGETS = np.arange(30) % 3
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_the_scores_are_scikit_learns_on_the_same_folds(
+    digits: tuple[np.ndarray, np.ndarray], *, stratified: bool
+) -> None:
+    images, targets = digits
+    result = cross_validate(
+        load_estimator("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": "3"}),
+        images,
+        targets,
+        folds=4,
+        stratified=stratified,
+        seed=5,
+    )
+    folds = (StratifiedKFold if stratified else KFold)(4, shuffle=True, random_state=5)
+    expected = cross_val_score(KNeighborsClassifier(3), images.reshape(300, -1) / 255, targets, cv=folds)
+
+    np.testing.assert_allclose(result.scores("accuracy"), expected)
+    assert result.mean("accuracy") == pytest.approx(expected.mean())
+    assert result.sd("accuracy") == pytest.approx(expected.std(ddof=1))
+    assert [(fold.trained_on, fold.tested_on) for fold in result.folds] == [(225, 75)] * 4
+    assert result.test_share == pytest.approx(1 / 3)
+
+
+def test_a_stratified_fold_has_every_class_as_often() -> None:
+    targets = np.array([0] * 24 + [1] * 6)
+    result = cross_validate(Counted(), IMAGES, targets, folds=3)
+
+    assert result.scores("accuracy").tolist() == pytest.approx([0.8, 0.8, 0.8])
+    assert result.scores("balanced_accuracy").tolist() == pytest.approx([0.5, 0.5, 0.5])
+    assert result.scores("cross_entropy").tolist() == pytest.approx([np.log(2)] * 3)
+
+
+def test_a_regressor_is_scored_by_its_errors() -> None:
+    random = np.random.default_rng(0)
+    features, targets = random.normal(size=(60, 3)), random.normal(size=60)
+    result = cross_validate(Ridge(), features, targets, folds=3)
+
+    assert result.metrics == ("r2", "mae", "rmse")
+    assert not result.plan.stratified
+
+
+def test_the_seed_reaches_an_estimator_that_has_none(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    network = MLPClassifier((4,), max_iter=2, early_stopping=False, solver="lbfgs", alpha=1e3, tol=1e9)
+    images, targets = digits[0].reshape(300, -1), digits[1]
+    once, again = (cross_validate(network, images, targets, folds=2, seed=3) for _ in range(2))
+
+    assert once.scores("cross_entropy").tolist() == again.scores("cross_entropy").tolist()
+    assert once.plan.parameters["random_state"] == 3
+
+
+def test_finished_folds_are_not_trained_again(tmp_path: Path) -> None:
+    whole = cross_validate(Counted(), IMAGES, TARGETS, folds=5)
+    Counted.trainings = 0
+    with pytest.raises(TorchfinchError, match="fold 3: ValueError: no more"):
+        cross_validate(Counted("late"), IMAGES, TARGETS, folds=5, folder=tmp_path)
+    with pytest.raises(TorchfinchError, match="holds 2 of 5 folds"):
+        read_cross_validation(tmp_path)
+    Counted.trainings = 3
+    finished = cross_validate(Counted("late"), IMAGES, TARGETS, folds=5, folder=tmp_path)
+
+    assert Counted.trainings == 6  # three, not five
+    assert finished.scores("accuracy").tolist() == whole.scores("accuracy").tolist()
+    assert read_cross_validation(tmp_path) == finished
+
+
+@pytest.mark.parametrize("change", ["parameter", "data", "folds", "seed", "code"])
+def test_whatever_changes_the_scores_begins_afresh(tmp_path: Path, change: str) -> None:
+    def run(estimator: Counted, targets: np.ndarray = TARGETS, **how: Any) -> None:
+        cross_validate(estimator, IMAGES, targets, **{"folds": 3, "folder": tmp_path, **how})
+
+    run(Counted())
+    run(Counted())
+    assert Counted.trainings == 3
+    if change == "parameter":
+        run(Counted(power=2.0))
+    elif change == "data":
+        run(Counted(), (TARGETS + 1) % 3)
+    else:
+        changed: dict[str, Any] = {change: {"folds": 2, "seed": 1, "code": "new"}[change]}
+        run(Counted(), **changed)
+    assert Counted.trainings == 3 + (2 if change == "folds" else 3)
+
+
+def test_a_fold_that_is_no_json_is_trained_again(tmp_path: Path) -> None:
+    cross_validate(Counted(), IMAGES, TARGETS, folds=3, folder=tmp_path)
+    (tmp_path / "fold-2.json").write_text('{"number": 2, "tra')
+    cross_validate(Counted(), IMAGES, TARGETS, folds=3, folder=tmp_path)
+
+    assert Counted.trainings == 4
+    assert json.loads((tmp_path / "fold-2.json").read_text())["tested_on"] == 10
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "fold-1.json").write_text("mine")
+    with pytest.raises(TorchfinchError, match="holds no cross-validation"):
+        cross_validate(Counted(), IMAGES, TARGETS, folder=tmp_path)
+    assert (tmp_path / "fold-1.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("targets", "folds", "said"),
+    [
+        ([0] * 28 + [1] * 2, 5, "class 1 has 2 images, fewer than 5 folds"),
+        ([0] * 30, 31, "30 images make no 31 folds"),
+        ([0] * 30, 1, "30 images make no 1 folds"),
+    ],
+)
+def test_too_few_images_are_named(targets: list[int], folds: int, said: str) -> None:
+    with pytest.raises(TorchfinchError, match=said):
+        cross_validate(Counted(), IMAGES, targets, folds=folds)
+
+
+def test_nan_probabilities_are_named_with_their_fold() -> None:
+    with pytest.raises(TorchfinchError, match="fold 1: the probabilities hold NaN"):
+        cross_validate(Counted("nan"), IMAGES, TARGETS)
+
+
+def test_a_class_that_only_the_test_has_costs_its_images_alone() -> None:
+    targets = np.array([0] * 29 + [1])
+    result = cross_validate(Counted(), IMAGES, targets, folds=3, stratified=False)
+
+    assert sorted(result.scores("accuracy").tolist()) == pytest.approx([0.9, 1, 1])
+    assert np.isfinite(result.scores("cross_entropy")).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("sklearn.svm.SVX", {}, "there is no estimator sklearn.svm.SVX"),
+        ("nowhere", {}, "there is no estimator nowhere"),
+        ("sklearn.metrics.accuracy_score", {}, "is no scikit-learn estimator"),
+        ("sklearn.svm.SVC", {"gama": "1"}, r"no parameter 'gama'.*did you mean gamma"),
+    ],
+)
+def test_an_estimator_that_cannot_be_made_is_named(name: str, values: dict[str, str], said: str) -> None:
+    with pytest.raises(TorchfinchError, match=said):
+        load_estimator(name, values)
+
+
+def test_text_becomes_what_python_would_read() -> None:
+    estimator = load_estimator(
+        "sklearn.neural_network.MLPClassifier", {"hidden_layer_sizes": "(5, 3)", "alpha": "1e-3", "solver": "lbfgs"}
+    )
+    network = estimator[-1]
+    assert (network.hidden_layer_sizes, network.alpha, network.solver) == ((5, 3), 1e-3, "lbfgs")
+
+
+@pytest.mark.slow
+def test_parallel_processes_find_what_one_finds(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, targets = digits
+    neighbours = load_estimator("sklearn.neighbors.KNeighborsClassifier", {})
+    one, two = (cross_validate(neighbours, images, targets, folds=3, jobs=jobs) for jobs in (1, 2))
+
+    assert [fold.scores for fold in one.folds] == [fold.scores for fold in two.folds]
+
+
+def test_the_test_images_of_a_fold_are_not_trained_on() -> None:
+    images = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)  # each image is its own number
+    targets = np.arange(40) % 2
+    memory = load_estimator("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": "1"})
+    result = cross_validate(memory, images, targets, folds=4)
+    remembered = accuracy_score(targets, memory.fit(images, targets).predict(images))
+
+    assert remembered == 1
+    assert result.mean("accuracy") < 0.7
