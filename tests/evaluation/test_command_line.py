@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from colours import LABELS, colour_image, write_colour_run
 from typer.testing import CliRunner, Result
 
 from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation import evaluate_regression
+from torchfinch.report import write_evaluation
 
 
 def run(*words: object) -> Result:
@@ -104,8 +108,8 @@ def test_two_models_are_compared_image_by_image(colour_run: Path, photos: Path, 
     write_colour_run(tmp_path / "upside", sharpness=-2.0)
     compared = answer("compare", colour_run, "upside", "--data", photos)
 
-    assert (compared["only_first"], compared["only_second"]) == (9, 0)
-    assert compared["p"] == pytest.approx(2 / 2**9)
+    assert (compared["only_first"], compared["only_second"]) == (9, 1)
+    assert compared["p"] == pytest.approx(2 * (1 + 10) / 2**10)
     assert "more images right than upside" in compared["claim"]
     assert "McNemar" in run("compare", colour_run, "upside", "--data", photos).stdout
 
@@ -144,3 +148,30 @@ def test_what_cannot_be_cross_validated_is_said() -> None:
         assert isinstance(error, TorchfinchError)
         assert message in error.message
     assert run("crossval", "digits", "--set", "epochs").exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_recipe_that_predicts_numbers_is_cross_validated_too() -> None:
+    found = answer("crossval", "angles", "--set", "epochs=1", "--set", "width=4", "--folds", "2")
+
+    assert set(found["summary"]) == {"r2", "mae", "rmse"}
+    assert found["summary"]["rmse"]["mean"] > found["summary"]["mae"]["mean"] > 0
+
+
+def test_the_page_of_a_regression_shows_the_farthest_predictions(tmp_path: Path) -> None:
+    truth, predicted = np.array([[1.0], [2.0], [3.0]], np.float32), np.array([[1.0], [7.5], [3.1]], np.float32)
+    write_evaluation(
+        tmp_path / "page.html",
+        evaluate_regression(truth, predicted),
+        pixels=np.zeros((3, 3, 4, 4), np.uint8),
+        targets=truth,
+        rows=predicted,
+        title="angles",
+        source="3 images",
+        now=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    page = (tmp_path / "page.html").read_text()
+
+    assert page.index("2, predicted 7.5") < page.index("3, predicted 3.1")
+    assert "root mean squared error" in page
+    assert "Confusion matrix" not in page

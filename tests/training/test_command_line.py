@@ -58,7 +58,9 @@ def test_an_archive_goes_where_it_is_told_with_the_handler_that_is_told(here: Pa
 @pytest.mark.usefixtures("here")
 def test_unknown_recipes_and_settings_say_what_there_is() -> None:
     assert refusal("digit") == "there is no recipe 'digit' (hint: there are angles, digits, fashion, imagenet)"
-    assert "there is no recipe file lost/mine.py (hint: recipes by name: digits" in refusal("lost/mine.py")
+    assert "there is no recipe file lost/mine.py (hint: recipes by name: angles, digits, fashion" in refusal(
+        "lost/mine.py"
+    )
     assert "no setting 'epoch' (hint: did you mean epochs?)" in refusal("digits", "--set", "epoch=3")
     assert "no setting 'zzz' (hint: it has seed, epochs, " in refusal("digits", "--set", "zzz=3")
     assert "imagenet has no setting 'epochs' (hint: it has seed)" in refusal("imagenet", "--set", "epochs=3")
@@ -100,3 +102,31 @@ def test_imagenet_shows_its_golden_answers_in_place_of_an_accuracy(here: Path) -
         "flower.jpg",
         "golden.json",
     }
+
+
+def test_a_file_then_the_environment_then_the_flags(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "quick.yaml").write_text("recipe: digits\nepochs: 9\nwidth: 9\nseed: 9\noptimizer: {name: momentum}\n")
+    monkeypatch.setenv("TORCHFINCH_TRAIN_WIDTH", "4")
+    monkeypatch.setenv("TORCHFINCH_TRAIN_EPOCHS", "8")
+    result = torchfinch("quick.yaml", "--set", "epochs=1")
+
+    assert result.stdout == "model_store/digits.mar\n"
+    config = read_archive(here / "model_store" / "digits.mar").lineage["config"]
+    assert (config["epochs"], config["width"], config["seed"]) == (1, 4, 9)
+    assert config["optimizer"]["name"] == "momentum"
+    assert not (here / "runs" / "digits.checkpoints").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_nothing_to_resume_is_told() -> None:
+    error = torchfinch("digits", *QUICK, "--resume").exception
+
+    assert str(error).startswith("there is no checkpoint to go on from in runs/digits.checkpoints")
+
+
+def test_a_place_that_cannot_be_written_is_told(here: Path) -> None:
+    (here / "file").touch()
+    error = torchfinch("digits", *QUICK, "--runs", "file/runs").exception
+
+    assert isinstance(error, TorchfinchError)
+    assert "cannot be written: Not a directory" in str(error)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.training.estimator import RecipeClassifier
+from torchfinch.training import load_recipe
+from torchfinch.training.estimator import RecipeClassifier, RecipeRegressor
 
 QUICK = {"epochs": 2, "width": 4}
 
@@ -88,3 +89,16 @@ def test_a_recipe_with_nothing_to_fit_is_refused(digits: tuple[np.ndarray, np.nd
 def test_images_and_classes_that_do_not_fit_are_refused(images: np.ndarray, targets: list[int], said: str) -> None:
     with pytest.raises(TorchfinchError, match=said):
         RecipeClassifier("digits", QUICK).fit(images, targets)
+
+
+def test_a_recipe_that_predicts_numbers_is_a_regressor() -> None:
+    recipe = load_recipe("angles")
+    size = recipe.build(recipe.configure())[2].size
+    images = np.random.default_rng(0).integers(256, size=(100, *size), dtype=np.uint8)
+    angles = images[:, 0, 0] / 25.0
+    estimator = RecipeRegressor("angles", {"epochs": 1, "width": 4}).fit(images, angles)
+
+    assert is_regressor(estimator)
+    assert estimator.predict(images).shape == angles.shape
+    with pytest.raises(TorchfinchError, match=r"\(100, 2\) do not fit"):
+        estimator.fit(images, np.stack([angles, angles], axis=1))

@@ -41,13 +41,14 @@ def pack_run(
     """Pack the run folder `run` as model `name` in `version` into the file `output`, and return that path.
 
     A run folder holds `model.py`, `weights.safetensors` (or `weights.pth`), `model.json` and `golden/`. `handler` is a
-    Python file with one class; without it the stock classifier is packed.
+    Python file with one class; without it the stock classifier, or regressor, is packed.
 
     Raises:
         TorchfinchError: something is missing from the run, or a file would not load in a worker.
     """
-    handler = handler or project_file("handlers/classifier.py")
     described = _described(run)
+    stock = "regressor" if described.get("task") == "regression" else "classifier"
+    handler = handler or project_file(f"handlers/{stock}.py")
     sources.check_name(name)
     sources.check_name(version, what="version")
     sources.check_handler(handler)
@@ -104,7 +105,7 @@ def _config(described: Mapping[str, Any], serving: ServingConfig) -> bytes:
         "top_k": described.get("top_k", 5),
         "explain": described.get("explain", "integrated_gradients"),
     }
-    optional = {key: described[key] for key in ("limits", "batch_buckets") if key in described}
+    optional = {key: described[key] for key in ("task", "limits", "batch_buckets") if key in described}
     content = {**serving.to_dict(), "handler": {**settings, **optional}}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
 

