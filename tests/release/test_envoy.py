@@ -3,8 +3,10 @@
 import subprocess
 import sys
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,7 +17,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.store import read_history
 from torchfinch.release.replay import replay
-from torchfinch.release.state import Counters, Phase
+from torchfinch.release.state import LATENCY_EDGES, Counters, Phase
 
 pytestmark = pytest.mark.slow
 
@@ -314,7 +316,11 @@ def test_latency_is_what_envoy_timed(tmp_path: Path) -> None:
         reading = EnvoyEvidence(it.router).read()
 
     stable = only(reading.stable)
-    assert only(reading.canary) == Counters()
-    assert stable.latency_count == 50
+    buckets = stable.latency_buckets
+    assert replace(only(reading.canary), latency_buckets=()) == Counters()
+    assert not any(only(reading.canary).latency_buckets)
+    assert stable.latency_count == buckets[-1] == 50
+    assert buckets == tuple(sorted(buckets))
+    assert buckets[bisect_left(LATENCY_EDGES, 0.5)] > 0
     assert stable.mean_latency
     assert 0.001 < stable.mean_latency < 0.1
