@@ -249,8 +249,6 @@ def test_a_signal_ends_the_test_and_keeps_what_was_measured(
     """A shell starts `torchfinch loadtest … &` with SIGINT ignored; that must not keep locust running."""
     program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
     options = [
-        "--model",
-        "digits",
         "--image",
         str(image),
         "--duration",
@@ -290,8 +288,6 @@ def test_locusts_own_page_is_served_on_loopback_until_a_signal(
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     options = [
-        "--model",
-        "digits",
         "--image",
         str(image),
         "--web",
@@ -313,8 +309,6 @@ def test_locusts_own_page_is_served_on_loopback_until_a_signal(
 def test_locust_ends_itself_when_its_parent_is_killed(server: Any, image: Path, tmp_path: Path) -> None:
     program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
     options = [
-        "--model",
-        "digits",
         "--image",
         str(image),
         "--duration",

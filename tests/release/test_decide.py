@@ -162,8 +162,8 @@ def test_a_promoted_canary_is_the_stable_version_of_the_next_release(play: Play)
     [
         ({"error_rate": {"two": 0.06, "one": 0.04}}, "error rate 0.06 is over 0.05 (6 of 100;"),
         ({"error_rate": {"two": 0.03, "one": 0.01}}, "error rate against stable 0.03 is over 0.02 (3 of 100;"),
-        ({"latency": {"two": 1.6, "one": 1.0}}, "mean latency 1.6 is over 1.5 (1600.0 ms; stable 1000.0 ms)"),
-        ({"latency": {"two": 0.3, "one": 0.1}}, "mean latency against stable 0.3 is over 0.2"),
+        ({"latency": {"two": 1.6, "one": 1.0}}, "mean latency 1600 ms is over 1500 ms (1600.0 ms; stable 1000.0 ms)"),
+        ({"latency": {"two": 0.3, "one": 0.1}}, "mean latency against stable 300 ms is over 200 ms"),
     ],
 )
 def test_a_canary_that_breaks_the_rule_is_rolled_back_at_a_hundred_requests(
@@ -257,6 +257,37 @@ def test_a_canary_that_cannot_start_never_gets_traffic(play: Play) -> None:
 
 
 # --- stable ---
+
+
+def test_why_a_release_was_rolled_back_stays_to_be_read_when_stable_is_lost(play: Play) -> None:
+    play.ended(error_rate={"two": 1.0})
+    why = play.reason
+    play.world.lose("stable")
+    play.world.broken.add("deploy")
+    play.tick()
+    assert (play.phase, play.reason) == (Phase.ROLLED_BACK, why)
+    assert "stable has no ready endpoint" in play.notes
+
+
+def test_the_canary_of_an_ended_release_goes_after_a_while_and_not_before(play: Play) -> None:
+    play.change(scaleDownDelay="3s")
+    play.ended()
+    assert play.world.canary.running
+    for _ in range(5):
+        play.tick()
+    assert not play.world.canary.running
+    assert play.world.stable.running
+
+
+def test_a_weight_that_the_route_has_not_taken_up_does_not_count(play: Play) -> None:
+    play.at_weight(5, requests=0)
+    play.world.synced = False
+    play.world.offered = "three"
+    for _ in range(3):
+        play.tick(1000)
+    assert (play.world.weight, play.reason) == (0, "the route with weight 0 is not taken up yet")
+    play.world.synced = True
+    play.at_weight(5)
 
 
 @pytest.mark.parametrize("weight", [5, 25])

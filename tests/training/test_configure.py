@@ -40,6 +40,8 @@ def test_a_later_source_wins_field_by_field() -> None:
 
 
 def test_text_of_a_shell_is_read_as_the_type_of_its_field() -> None:
+    words = configured({"loss.class_weights": "none", "augmentation.policy": "none", "patience": "none"})
+    assert (words.loss.class_weights, words.augmentation.policy, words.patience) == ("none", "none", None)
     settings = configured({"compile": "true", "loss.class_weights": "[1, 2.5]", "optimizer.clip_norm": "none"})
 
     assert settings.compile is True

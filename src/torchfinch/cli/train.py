@@ -49,6 +49,7 @@ def train(
     loaded = load_recipe(name)
     config = loaded.configure(file, from_environment(), flags)
     check_name(loaded.name)
+    check_name(version, what="version")
     if handler:
         check_handler(handler)
     start = perf_counter()

@@ -55,13 +55,14 @@ def tune(
 
     The same command again goes on with the study, also after it was killed. The folder has best.yaml and study.html.
     """
+    from torchfinch.cli.settings import pairs
     from torchfinch.files import write_whole
     from torchfinch.training import load_recipe
     from torchfinch.tuning import read_space, recipe_problem, render_page
     from torchfinch.tuning import tune as run_study
 
-    values = {**(_read_yaml(space) if space else {}), **_pairs(search, "--search")}
-    settings = _pairs(setting, "--set")
+    values = {**(_read_yaml(space) if space else {}), **pairs(search, option="--search")}
+    settings = pairs(setting)
     loaded = load_recipe(recipe)
     problem = recipe_problem(loaded, settings, folds=folds, metric=metric, seed=seed)
     folder = output or Path("studies") / loaded.name
@@ -100,14 +101,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise TorchfinchError(f"{path} is no list of NAME: VALUES", "such as learning_rate: 1e-4..1e-2:log")
     return {str(name): values for name, values in content.items()}
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts or ()]
-    for name, equals, value in pairs:
-        if not (name and equals and value):
-            raise typer.BadParameter(f"{name + equals + value!r} is not NAME=VALUE", param_hint=option)
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _config(tuned: Tuned, *, recipe: str, settings: dict[str, str]) -> str:

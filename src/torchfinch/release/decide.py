@@ -70,7 +70,10 @@ def _stable_missing(at: Look) -> Decision | None:
     if at.canary_answers and state.phase in UNDERWAY and at.wish and at.wish.type == "promote":
         return _person(at)
     acts = () if stable.running else (Deploy(role="stable", digest=state.stable),)
-    return rest(at, f"stable has no ready endpoint: holding the canary at weight {at.shown}", *acts)
+    reason = f"stable has no ready endpoint: holding the canary at weight {at.shown}"
+    if state.phase in UNDERWAY:
+        return rest(at, reason, *acts)
+    return Decision(state=state, actions=acts, notes=(reason,))  # why the last release ended stays to be read
 
 
 def _rolling_back(at: Look) -> Decision | None:
@@ -295,4 +298,8 @@ def _at_least(name: str, value: float, limit: float) -> Check:
 
 
 def _told(check: Check) -> str:
-    return f"{check.name} {check.value:.4g} is over {check.limit:.4g} ({check.note})"
+    return f"{check.name} {_shown(check, check.value)} is over {_shown(check, check.limit)} ({check.note})"
+
+
+def _shown(check: Check, value: float | None) -> str:
+    return f"{1000 * (value or 0.0):.4g} ms" if "latency" in check.name else f"{value:.4g}"

@@ -28,6 +28,7 @@ class World:
 
     offered: str | None = "two"
     weight: int = 0
+    synced: bool = True
     mark: Mark | None = None
     stable: Arm = _FIRST
     canary: Arm = _NONE
@@ -78,7 +79,14 @@ class World:
     def observe(self, spec: Spec) -> View:  # noqa: ARG002  the protocol's
         """What is set and what serves."""
         self._may("observe")
-        return View(weight=self.weight, mark=self.mark, stable=self.stable, canary=self.canary, offered=self.offered)
+        return View(
+            weight=self.weight,
+            mark=self.mark,
+            synced=self.synced,
+            stable=self.stable,
+            canary=self.canary,
+            offered=self.offered,
+        )
 
     def set_weight(self, mark: Mark) -> None:
         """Weight and mark at once."""

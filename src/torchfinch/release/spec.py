@@ -274,7 +274,8 @@ def parse_manifest(text: str, *, source: str = "manifest") -> Manifest:
 
 def first_fault(error: ValidationError) -> str:
     """The first fault that pydantic found: its place, and what is wrong there."""
-    fault = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])  # else a typo is "missing"
     where = _path([part for part in fault["loc"] if part not in _ROUTES])
     if fault["type"] == "extra_forbidden":
         return f"{where} is no known field (allowed here: {', '.join(_allowed(fault['loc'][:-1]))})"
@@ -282,6 +283,8 @@ def first_fault(error: ValidationError) -> str:
         return f"{where} is missing"
     if fault["type"] in {"model_type", "model_attributes_type"}:
         return f"{where} must be a mapping of fields, got {fault['input']!r}"
+    if fault["type"] == "string_pattern_mismatch" and fault["loc"][0] == "metadata":
+        return f"{where}: {fault['input']!r} is no name of a release; use small letters, digits and -"
     message = fault["msg"].removeprefix("Value error, ")
     shown = fault["input"]
     told = not isinstance(shown, str | int | float) or repr(shown) in message

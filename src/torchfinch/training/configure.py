@@ -94,11 +94,9 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(value: Any) -> Any:
-    """What text stands for where pydantic would not know: `none`, and lists."""
+    """What text stands for where pydantic would not know: lists."""
     if not isinstance(value, str):
         return value
-    if value.lower() in {"none", "null"}:
-        return None
     try:
         return ast.literal_eval(value) if value[:1] in {"[", "("} else value
     except (SyntaxError, ValueError):

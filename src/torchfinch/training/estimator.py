@@ -1,5 +1,6 @@
 """A recipe as a scikit-learn estimator, so that cross-validation, comparison and search need to know nothing else."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from torchfinch.training.settings import FitSettings
 _OWN = ("recipe", "config")
 
 
-class _RecipeEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is not typed
+class _RecipeEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn is not typed
     """Fits the network of a recipe to given images: uint8 of shape (N, C, H, W) or (N, H, W), as large as it takes.
 
     Every field of the recipe's settings is a parameter by its dotted name: `set_params(learning_rate=1e-3)`. Where
@@ -76,8 +77,9 @@ class _RecipeEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn is 
             raise TorchfinchError(f"the recipe {recipe.name} has nothing to fit", "its Config must be a FitSettings")
         return recipe, settings
 
+    @abstractmethod
     def _targets(self, targets: NDArray[Any], *, labels: tuple[str, ...]) -> Tensor:
-        raise NotImplementedError
+        """The targets as the loop takes them; raises `TorchfinchError` where they do not fit."""
 
 
 class RecipeClassifier(ClassifierMixin, _RecipeEstimator):  # type: ignore[misc]

@@ -3,15 +3,26 @@
 A field of a section is named with a dot: `optimizer.momentum`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 
 class Section(BaseModel):
     """Fields that belong together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _read_none(cls, value: Any, read: ValidatorFunctionWrapHandler) -> Any:
+        """The text `none` is a word where the field knows it, and else nothing."""
+        try:
+            return read(value)
+        except ValidationError:
+            if isinstance(value, str) and value.lower() in {"none", "null"}:
+                return read(None)
+            raise
 
 
 class Settings(Section):

@@ -62,10 +62,6 @@ class Api:
         """Apply all of a JSON patch to the object at `path`, or nothing where one of its tests fails."""
         return self._json("PATCH", path, query={"fieldManager": MANAGER}, body=operations, kind=_JSON_PATCH)
 
-    def delete(self, path: str) -> Object:
-        """Delete the object at `path`."""
-        return self._json("DELETE", path)
-
     def watch(self, path: str, version: str, *, seconds: int) -> Iterator[Object]:
         """Events of the collection at `path` after `version`, until the server ends them: after `seconds` at most.
 
@@ -75,12 +71,12 @@ class Api:
         response = self._request("GET", path, query=query, timeout=(self._seconds, seconds + self._seconds))
         try:
             for line in _lines(response.response):
-                event = json.loads(line)
+                event: Object = json.loads(line)
                 if event["type"] == "ERROR":
                     status = event["object"]
                     raise ApiError(f"watch {path}: {status.get('message')}", int(status.get("code", 0)))
                 yield event
-        except urllib3.exceptions.HTTPError as error:
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise ApiError(f"the watch of {path} was cut off: {error}", 0) from error
         finally:
             response.response.close()
@@ -130,9 +126,11 @@ def _message(body: bytes) -> str:
 
 
 def _hint(status: int) -> str | None:
-    if status == 403:
-        return "see k8s/base/rbac.yaml for what the controller needs"
-    return "the CustomResourceDefinition may be missing: kubectl apply -k k8s/crd" if status == 404 else None
+    hints = {
+        403: "k8s/controller/rbac.yaml has what the controller needs",
+        404: "the CustomResourceDefinition may be missing: kubectl apply --server-side -k k8s/crd",
+    }
+    return hints.get(status)
 
 
 def _namespace(context: str | None) -> str:

@@ -10,9 +10,8 @@ import threading
 import time
 from typing import TextIO
 
-from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Api, ApiError, Object
-from torchfinch.release.cluster.cache import Cache, Key
+from torchfinch.release.cluster.cache import Cache, Key, key_of, service_of
 from torchfinch.release.cluster.evidence import ClusterEvidence, Fetcher
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, SLICES, VIRTUAL_SERVICES, Kind
 from torchfinch.release.cluster.orphans import sweep
@@ -51,7 +50,7 @@ class Operator:
         for route in sweep(self._api, self._cache):
             self._say(trouble=f"{route} was split by a CanaryRelease that is gone: all traffic is on stable again")
         for found in self._cache.all(RELEASES):
-            self._queue.put(_key(found), _SOON)
+            self._queue.put(key_of(found), _SOON)
         self._say(started=f"{len(self._cache.all(RELEASES))} releases")
         threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(self._workers)]
         for thread in threads:
@@ -82,16 +81,16 @@ class Operator:
             tick = self._releases[key].tick()
         except ApiError as error:
             return self._failed(key, error, soon=error.status in {404, 409, 422})
-        except TorchfinchError as error:
+        except Exception as error:  # noqa: BLE001  one release that nobody foresaw must not end the worker of all others
             return self._failed(key, error, soon=False)
         self._failures.pop(key, None)
         return _next(tick)
 
-    def _failed(self, key: Key, error: TorchfinchError, *, soon: bool) -> float:
+    def _failed(self, key: Key, error: Exception, *, soon: bool) -> float:
         """When to try again: at once after a conflict, ever later after other faults."""
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         if not soon or failures > 3:
-            self._say(release="/".join(key), trouble=str(error))
+            self._say(release="/".join(key), trouble=str(error) or repr(error))
         return _SOON if soon and failures <= 3 else min(_AGAIN * 2 ** min(failures, 6), _LONGEST_PAUSE)
 
     def _controller(self, key: Key) -> Controller:
@@ -119,12 +118,10 @@ class Operator:
 
     def _changed(self, kind: Kind, found: Object) -> None:
         """Look soon at every release that this object belongs to."""
-        key = _key(found)
+        key = service_of(found) if kind is SLICES else key_of(found)
         if kind is RELEASES:
             self._queue.put(key, _SOON)
             return
-        if kind is SLICES:
-            key = (key[0], found["metadata"].get("labels", {}).get("kubernetes.io/service-name", key[1]))
         for release in self._interested.get((kind, key), ()):
             self._queue.put(release, _SOON)
 
@@ -150,7 +147,3 @@ def _next(tick: Tick) -> float | None:
     if tick.seen.canary.running and delay is not None and state.ended is not None:
         return max(state.ended + delay - tick.time, _AGAIN)
     return None
-
-
-def _key(found: Object) -> Key:
-    return found["metadata"]["namespace"], found["metadata"]["name"]

@@ -8,7 +8,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import View
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
-from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, SLICES, Kind
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, Kind
 from torchfinch.release.cluster.replicas import Ratio, ratio_arms
 from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect
 from torchfinch.release.cluster.workloads import (
@@ -65,8 +65,7 @@ class ClusterRouter:
 
     def addresses(self, spec: Spec, role: Role) -> dict[str, str]:
         """Addresses of the pods behind a version that can answer, by the pods' names."""
-        slices = [each for each in self._cache.all(SLICES) if each["metadata"]["namespace"] == self._namespace]
-        return ready_endpoints(slices, _source(spec, role).backend)
+        return ready_endpoints(self._cache.slices(self._namespace, _source(spec, role).backend))
 
     def set_weight(self, mark: Mark) -> None:
         """Both weights and the mark in one patch, which fails where somebody has changed the route meanwhile."""

@@ -5,6 +5,7 @@ route has changed since it was read.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ class _Rule:
     """Weight of backends that are neither."""
 
 
-class Dialect:
+class Dialect(ABC):
     """How one kind of route spells rules, backends and weights."""
 
     kind: Kind
@@ -63,9 +64,9 @@ class Dialect:
     name: tuple[str, ...]
     default_weight: int
 
+    @abstractmethod
     def synced(self, route: Object) -> tuple[bool, str]:
         """Whether the route's newest form is taken up, and what its controller says against it."""
-        raise NotImplementedError
 
 
 class GatewayApi(Dialect):

@@ -19,10 +19,10 @@ _STATE = TypeAdapter(State)
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """One answer to `kubectl wait`; `None` is Unknown."""
+    """One answer to `kubectl wait`."""
 
     type: str
-    holds: bool | None
+    holds: bool
     reason: str
     message: str
 
@@ -102,7 +102,7 @@ def _stamped(
     old = {condition["type"]: condition for condition in before}
     stamped = []
     for each in found:
-        status = "Unknown" if each.holds is None else str(each.holds)
+        status = str(each.holds)
         known = old.get(each.type, {})
         since = known.get("lastTransitionTime") if known.get("status") == status else None
         stamped.append(

@@ -63,7 +63,8 @@ class StatusStore:
         if settled(status) == settled(self._status()) and state.phase not in UNDERWAY:
             return
         path = RELEASES.path(self._namespace, self._name, "status")
-        body = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "status": status}
+        gone = dict.fromkeys(self._status().keys() - status.keys())  # a merge patch keeps what it does not name
+        body = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "status": {**status, **gone}}
         try:
             self._cache.put(RELEASES, self._api.merge(path, body))
         except ApiError as error:

@@ -11,6 +11,7 @@ from torchfinch.release.state import Arm
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 _VERSION = "app.kubernetes.io/version"
+_HASH = "pod-template-hash"
 
 
 def digest(deployment: Object) -> str:
@@ -50,16 +51,14 @@ def stuck(deployment: Object) -> str:
     return ""
 
 
-def ready_endpoints(slices: Iterable[Object], service: str) -> dict[str, str]:
-    """Addresses of the pods behind a Service that can answer, by the pods' names."""
+def ready_endpoints(slices: Iterable[Object]) -> dict[str, str]:
+    """Addresses of the pods in the slices of a Service that can answer, by the pods' names."""
     found = {}
-    for each in slices:
-        if each["metadata"].get("labels", {}).get("kubernetes.io/service-name") == service:
-            for endpoint in each.get("endpoints") or []:
-                conditions = endpoint.get("conditions", {})
-                if conditions.get("ready", True) and not conditions.get("terminating"):
-                    address = endpoint["addresses"][0]
-                    found[endpoint.get("targetRef", {}).get("name", address)] = address
+    for endpoint in [endpoint for each in slices for endpoint in each.get("endpoints") or []]:
+        conditions = endpoint.get("conditions", {})
+        if conditions.get("ready", True) and not conditions.get("terminating"):
+            address = endpoint["addresses"][0]
+            found[endpoint.get("targetRef", {}).get("name", address)] = address
     return found
 
 
@@ -122,6 +121,3 @@ def _portable(deployment: Object) -> Object:
         "annotations": {key: value for key, value in annotations.items() if key != _RESTARTED},
         "spec": template["spec"],
     }
-
-
-_HASH = "pod-template-hash"
