@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 
-.PHONY: install demo test test-fast check fix build bench clean
+.PHONY: install demo test test-fast check fix schemas build bench clean
 
 install: .venv/installed
 
@@ -32,6 +32,12 @@ check: install
 fix: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schemas: install
+	$(BIN)/python -c 'from torchfinch.release.cluster.crd import dump; print(dump(), end="")' > k8s/crd/canaryreleases.yaml
+
+bench: install
+	$(BIN)/python benchmarks/digits_crossval.py
 
 build: install
 	$(BIN)/python -m build --wheel

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import yaml
+
 from torchfinch.release.cluster.kinds import RELEASES
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase
@@ -189,3 +191,14 @@ def _status() -> Schema:
             "state": {**text, "description": "What the controller remembers, as JSON; not for people."},
         },
     }
+
+
+def dump() -> str:
+    """The definition as YAML, as `k8s/crd/` has it."""
+    head = "# Made from the manifest's model by `make schemas`; not edited by hand.\n"
+    return head + yaml.dump(definition(), Dumper=_Plain, sort_keys=False, width=120)
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  the dumper's
+        return True

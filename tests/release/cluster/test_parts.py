@@ -1,0 +1,266 @@
+"""What the controller of a cluster makes of objects, without a cluster."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.adapters import View
+from torchfinch.release.cluster.crd import dump
+from torchfinch.release.cluster.evidence import count
+from torchfinch.release.cluster.kinds import HTTP_ROUTES, RELEASES
+from torchfinch.release.cluster.queue import Queue
+from torchfinch.release.cluster.replicas import Ratio, canary_pods
+from torchfinch.release.cluster.routes import GatewayApi, Istio, RouteWeights, owner
+from torchfinch.release.cluster.status import build_status, read_state
+from torchfinch.release.cluster.workloads import canary_arm, digest, ready_endpoints, stable_arm, take_over_patch
+from torchfinch.release.exposition import samples
+from torchfinch.release.spec import Spec
+from torchfinch.release.state import Arm, Mark, Phase, State
+
+Object = dict[str, Any]
+MARK = Mark(revision=3, phase=Phase.PROGRESSING, canary="c", weight=25, reason="going on")
+
+
+def deployment(track: str, *, image: str = "digits:1.0", replicas: int = 2, **status: Any) -> Object:
+    full = {"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas}
+    labels = {"app": "digits", "track": track}
+    return {
+        "metadata": {
+            "name": f"digits-{track}",
+            "namespace": "d",
+            "generation": 1,
+            "resourceVersion": "7",
+        },
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "s", "image": image}]}},
+        },
+        "status": {**full, **status},
+    }
+
+
+def http_route(*weights: int, annotations: Object | None = None) -> Object:
+    backends = [
+        {"name": f"digits-{track}", "port": 8080, "weight": weight, "filters": ["kept"]}
+        for track, weight in zip(("stable", "canary", "other"), weights, strict=False)
+    ]
+    accepted = [{"type": kind, "status": "True", "observedGeneration": 4} for kind in ("Accepted", "ResolvedRefs")]
+    metadata: Object = {"name": "digits", "namespace": "d", "generation": 4, "resourceVersion": "9"}
+    return {
+        "metadata": {**metadata, **({"annotations": annotations} if annotations is not None else {})},
+        "spec": {
+            "rules": [{"name": "health", "backendRefs": [{"name": "x"}]}, {"backendRefs": backends}],
+        },
+        "status": {"parents": [{"conditions": accepted}]},
+    }
+
+
+def applied(found: Object, patch: list[Object]) -> Object:
+    """A JSON patch applied to an object, its tests too."""
+    for operation in patch:
+        *parents, last = [part.replace("~1", "/") for part in operation["path"].split("/")[1:]]
+        place: Any = found
+        for part in parents:
+            place = place[int(part) if isinstance(place, list) else part]
+        if operation["op"] == "test":
+            assert place[last] == operation["value"]
+        elif operation["op"] == "remove":
+            del place[last]
+        else:
+            place[last] = operation["value"]
+    return found
+
+
+def weights_of(route: Object, rule: int = 1) -> list[int]:
+    return [backend["weight"] for backend in route["spec"]["rules"][rule]["backendRefs"]]
+
+
+def test_only_two_weights_and_one_annotation_of_a_route_are_changed() -> None:
+    before, route = http_route(100, 0, annotations={"mine": "1"}), http_route(100, 0, annotations={"mine": "1"})
+    [(kind, _, patch)] = RouteWeights(route, GatewayApi(), None, "digits-stable", "digits-canary").patches(
+        MARK, release="digits"
+    )
+    after = applied(route, patch)
+
+    assert kind is HTTP_ROUTES
+    assert weights_of(after) == [75, 25]
+    read = RouteWeights(after, GatewayApi(), None, "digits-stable", "digits-canary").read()
+    assert (read.weight, read.mark, read.synced) == (25, MARK, True)
+    owned = owner(after)
+    assert owned
+    cleared = applied(after, RouteWeights(after, GatewayApi(), **owned[1]).cleared())
+    assert cleared == before
+
+
+def test_a_third_backend_keeps_its_share_or_the_route_is_refused() -> None:
+    shared = RouteWeights(http_route(180, 20, 100), GatewayApi(), None, "digits-stable", "digits-canary")
+    [(_, route, patch)] = shared.patches(MARK, release="digits")
+    assert weights_of(applied(route, patch)) == [150, 50, 100]
+    with pytest.raises(TorchfinchError, match="together have weight 9"):
+        RouteWeights(http_route(8, 1, 1), GatewayApi(), None, "digits-stable", "digits-canary").patches(
+            MARK, release="d"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "synced", "trouble"),
+    [
+        ({}, True, ""),
+        ({"observedGeneration": 3}, False, ""),
+        ({"status": "False", "message": "no such gateway"}, False, "no such gateway"),
+    ],
+)
+def test_a_weight_counts_when_the_gateway_has_accepted_the_newest_route(
+    change: Object, synced: bool, trouble: str
+) -> None:
+    route = http_route(90, 10)
+    route["status"]["parents"][0]["conditions"][0].update(change)
+    split = RouteWeights(route, GatewayApi(), None, "digits-stable", "digits-canary").read()
+    assert split.synced is synced
+    assert trouble in "".join(split.trouble)
+
+
+def test_a_route_that_nobody_has_accepted_is_not_synced() -> None:
+    route = {**http_route(90, 10), "status": {}}
+    assert not RouteWeights(route, GatewayApi(), None, "digits-stable", "digits-canary").read().synced
+
+
+def test_a_route_without_both_backends_is_told() -> None:
+    with pytest.raises(TorchfinchError, match="no rule of HTTPRoute digits has both digits-stable and elsewhere"):
+        RouteWeights(http_route(100, 0), GatewayApi(), None, "digits-stable", "elsewhere").read()
+
+
+def test_a_virtual_service_is_split_by_hosts_however_they_are_written() -> None:
+    hosts = ("digits-stable.d.svc.cluster.local", "digits-canary")
+    routes = [{"destination": {"host": host}, "weight": weight} for host, weight in zip(hosts, (90, 10), strict=True)]
+    found = {"metadata": {"name": "v", "resourceVersion": "1"}, "spec": {"http": [{"route": routes}]}}
+    weights = RouteWeights(found, Istio(), None, "digits-stable", "digits-canary")
+    assert weights.read().weight == 10
+    [(_, route, patch)] = weights.patches(MARK, release="digits")
+    assert [each["weight"] for each in applied(route, patch)["spec"]["http"][0]["route"]] == [75, 25]
+
+
+@pytest.mark.parametrize(("pods", "weight", "own"), [(4, 0, 0), (4, 5, 1), (4, 50, 2), (4, 100, 3), (10, 25, 2)])
+def test_a_share_of_pods_has_at_least_one_of_each(pods: int, weight: int, own: int) -> None:
+    assert canary_pods(pods, weight) == own
+
+
+def test_the_mark_says_which_weight_a_number_of_pods_stands_for() -> None:
+    stable, canary = deployment("stable", replicas=4), deployment("canary", replicas=0)
+    for _, found, patch in Ratio(stable, canary).patches(MARK, release="digits"):
+        applied(found, patch)
+    assert (stable["spec"]["replicas"], canary["spec"]["replicas"]) == (3, 1)
+    assert Ratio(stable, canary).read().weight == 25
+    canary["spec"]["replicas"] = 2
+    assert Ratio(stable, canary).read().weight == 40
+
+
+def test_two_deployments_of_one_version_have_one_digest_and_a_restart_changes_none() -> None:
+    stable, canary = deployment("stable"), deployment("canary")
+    canary["spec"]["template"]["metadata"]["annotations"] = {"kubectl.kubernetes.io/restartedAt": "now"}
+    assert digest(stable) == digest(canary)
+    assert digest(stable) != digest(deployment("stable", image="digits:2.0"))
+
+
+def test_stable_takes_over_the_version_and_keeps_the_labels_that_it_selects_by() -> None:
+    stable, canary = deployment("stable"), deployment("canary", image="digits:2.0")
+    after = applied(stable, take_over_patch(stable, canary["spec"]["template"]))
+    assert digest(after) == digest(canary)
+    assert after["spec"]["template"]["metadata"]["labels"]["track"] == "stable"
+
+
+def test_amid_a_rollout_stable_has_no_version_and_the_canary_cannot_be_told() -> None:
+    rolling: Object = {"updatedReplicas": 1}
+    assert stable_arm(deployment("stable", **rolling), 2).digest == ""
+    assert canary_arm(deployment("canary", **rolling), 2, weight=25).ready is None
+    assert canary_arm(deployment("canary"), 1, weight=0).ready is None
+    assert canary_arm(deployment("canary"), 1, weight=25).ready == 1
+    assert canary_arm(deployment("canary", **rolling), 0, weight=25).ready == 0
+
+
+def test_only_endpoints_that_are_ready_and_stay_are_counted() -> None:
+    endpoints = [
+        {"addresses": ["10.0.0.1"], "conditions": {"ready": True}, "targetRef": {"name": "a"}},
+        {"addresses": ["10.0.0.2"], "conditions": {"ready": False}, "targetRef": {"name": "b"}},
+        {"addresses": ["10.0.0.3"], "conditions": {"ready": True, "terminating": True}, "targetRef": {"name": "c"}},
+    ]
+    assert ready_endpoints([{"endpoints": endpoints}, {"endpoints": None}]) == {"a": "10.0.0.1"}
+
+
+PAGE = """
+# HELP ignored
+ts_inference_requests_total{model_name="digits",hostname="h",} 40.0
+ts_inference_latency_microseconds{model_name="digits"} 4000000.0
+Requests2XX{Level="Host",Hostname="h",} 900.0
+Requests4XX{Level="Host"} 3.0
+Requests5XX{Level="Host"} 2.0
+"""
+SDK = """
+torchfinch_stage_seconds_sum{stage="total",version="1.0"} 0.76
+torchfinch_stage_seconds_count{stage="total",version="1.0"} 38.0
+torchfinch_stage_seconds_count{stage="decode",version="1.0"} 99.0
+torchfinch_stage_seconds_bucket{stage="total",le="0.001"} 5.0
+torchfinch_stage_seconds_bucket{stage="total",le="+Inf"} 38.0
+"""
+
+
+def test_a_pods_page_is_counted_by_the_sdk_where_it_tells_and_else_by_torchserve() -> None:
+    plain, own = count(samples(PAGE)), count(samples(PAGE + SDK))
+    assert (plain.requests, plain.errors, plain.client_errors) == (40, 2, 3)
+    assert (plain.latency_sum, plain.latency_count, plain.latency_buckets) == (4.0, 38, ())
+    assert (own.latency_sum, own.latency_count) == (0.76, 38)
+    assert (own.latency_buckets[0], own.latency_buckets[-1]) == (5, 38)
+
+
+def test_the_status_carries_the_state_and_a_condition_keeps_its_time() -> None:
+    spec = Spec.model_validate(
+        {
+            "model": "m",
+            "stable": {"deployment": "s"},
+            "canary": {"deployment": "c"},
+            "route": {"kind": "HTTPRoute", "name": "r"},
+            "steps": [{"weight": 5}],
+        }
+    )
+    view = View(weight=5, mark=None, stable=Arm(), canary=Arm(), offered="c")
+    state = State(phase=Phase.PROGRESSING, weight=5, at=1000.0, started=900.0)
+    first = build_status(state, spec=spec, view=view, measured="", generation=1, before={})
+    second = build_status(
+        State(phase=Phase.PROMOTED, at=2000.0, ended=2000.0),
+        spec=spec, view=view, measured=None, generation=1, before=first,
+    )  # fmt: skip
+
+    assert read_state(first) == state
+    assert first["step"] == "1/2"
+    times = {each["type"]: (each["status"], each["lastTransitionTime"]) for each in second["conditions"]}
+    assert times["Promoted"] == ("True", "1970-01-01T00:33:20Z")
+    assert times["RolledBack"] == ("False", "1970-01-01T00:16:40Z")
+    assert times["MetricsAvailable"] == ("True", "1970-01-01T00:16:40Z")
+
+
+def test_a_state_that_cannot_be_read_is_a_new_one() -> None:
+    assert read_state({"state": "{"}) == State()
+
+
+def test_a_release_is_never_with_two_workers_and_what_comes_meanwhile_is_not_lost() -> None:
+    queue = Queue(clock=lambda: 0.0)
+    queue.put(("d", "a"), 0.0)
+    queue.put(("d", "a"), 0.0)
+    assert queue.take() == ("d", "a")
+    queue.put(("d", "a"), 0.0)
+    waiting = threading.Thread(target=queue.take, daemon=True)
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    queue.done(("d", "a"))
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_the_definition_in_the_repository_is_that_of_the_model() -> None:
+    shipped = Path(__file__).parents[3] / "k8s" / "crd" / f"{RELEASES.plural}.yaml"
+    assert shipped.read_text() == dump(), "run: make schemas"
