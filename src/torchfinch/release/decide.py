@@ -99,7 +99,11 @@ def _offer(at: Look) -> Decision | None:
     if state.phase in UNDERWAY:
         return back(at, "the canary is no longer offered")
     if state.phase is Phase.ROLLED_BACK:  # forget it, so that offering it again starts again
-        return Decision(state=replace(state, phase=Phase.IDLE, canary="", reason="no canary is offered"))
+        return Decision(
+            state=replace(
+                state, phase=Phase.IDLE, canary="", reason=f"no canary is offered; the last one: {state.reason}"
+            )
+        )
     return None
 
 

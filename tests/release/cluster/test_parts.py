@@ -216,8 +216,9 @@ def test_a_pods_page_is_counted_by_the_sdk_where_it_tells_and_else_by_torchserve
     assert (own.latency_buckets[0], own.latency_buckets[-1]) == (5, 38)
 
 
-def test_the_status_carries_the_state_and_a_condition_keeps_its_time() -> None:
-    spec = Spec.model_validate(
+@pytest.fixture(name="some_spec")
+def _spec() -> Spec:
+    return Spec.model_validate(
         {
             "model": "m",
             "stable": {"deployment": "s"},
@@ -226,6 +227,10 @@ def test_the_status_carries_the_state_and_a_condition_keeps_its_time() -> None:
             "steps": [{"weight": 5}],
         }
     )
+
+
+def test_the_status_carries_the_state_and_a_condition_keeps_its_time(some_spec: Spec) -> None:
+    spec = some_spec
     view = View(weight=5, mark=None, stable=Arm(), canary=Arm(), offered="c")
     state = State(phase=Phase.PROGRESSING, weight=5, at=1000.0, started=900.0)
     first = build_status(state, spec=spec, view=view, measured="", generation=1, before={})
@@ -240,6 +245,14 @@ def test_the_status_carries_the_state_and_a_condition_keeps_its_time() -> None:
     assert times["Promoted"] == ("True", "1970-01-01T00:33:20Z")
     assert times["RolledBack"] == ("False", "1970-01-01T00:16:40Z")
     assert times["MetricsAvailable"] == ("True", "1970-01-01T00:16:40Z")
+
+
+def test_a_release_that_was_rolled_back_is_seen_as_such_when_nothing_is_offered_any_more(some_spec: Spec) -> None:
+    gone = State(phase=Phase.IDLE, canary="", at=3.0, started=1.0, ended=2.0)
+    never = State(phase=Phase.IDLE, at=3.0)
+    for state, expected in ((gone, "True"), (never, "False")):
+        status = build_status(state, spec=some_spec, view=None, measured=None, generation=1, before={})
+        assert {each["type"]: each["status"] for each in status["conditions"]}["RolledBack"] == expected
 
 
 def test_a_state_that_cannot_be_read_is_a_new_one() -> None:

@@ -74,9 +74,10 @@ def moment(seconds: float) -> str:
 
 def _conditions(state: State, view: View | None, measured: str | None) -> Iterable[Condition]:
     phase, reason = state.phase, state.reason
-    ended = {Phase.PROMOTED: "Promoted", Phase.ROLLED_BACK: "RolledBack"}
-    for end, name in ended.items():
-        yield Condition(type=name, holds=phase is end, reason=str(phase), message=reason)
+    # Only a rolled back release is forgotten when nothing is offered, and whoever waits for its end must still see it.
+    rolled_back = phase is Phase.ROLLED_BACK or (phase is Phase.IDLE and state.ended is not None)
+    yield Condition(type="Promoted", holds=phase is Phase.PROMOTED, reason=str(phase), message=reason)
+    yield Condition(type="RolledBack", holds=rolled_back, reason=str(phase), message=reason)
     yield Condition(type="Paused", holds=phase is Phase.PAUSED, reason=str(phase), message=reason)
     moving = phase in UNDERWAY or phase is Phase.ROLLING_BACK
     yield Condition(type="Progressing", holds=moving and phase is not Phase.PAUSED, reason=str(phase), message=reason)
