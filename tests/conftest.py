@@ -6,13 +6,13 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; tests share the cores with servers
 
-# A shell without job control starts `make test &` with SIGINT ignored, and what tests start would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 import pytest
 from colours import write_colour_run
 
 from torchfinch.archive import pack_run
+
+# A shell without job control starts `make test &` with SIGINT ignored, and what tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
