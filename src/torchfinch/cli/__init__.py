@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from typing import Annotated
 
@@ -59,13 +60,13 @@ def build() -> typer.Typer:
     return app
 
 
-def main() -> None:
-    """Run the command line; an expected error is one line on stderr and exit code 1."""
+def main(app: Callable[[], object] | None = None) -> None:
+    """Run the command line, or another `app`; an expected error is one line on stderr and exit code 1."""
     # Before torch is loaded: with two busy processes on two cores, waiting threads that spin made training 20 times
     # slower; with one, not spinning costs about a third.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        build()()
+        (app or build())()
     except TorchfinchError as error:
         hint = f"\n  [dim]{escape(error.hint)}[/dim]" if error.hint else ""
         err.print(f"[bold red]error:[/bold red] {escape(error.message)}{hint}", soft_wrap=True)

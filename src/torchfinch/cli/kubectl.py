@@ -1,0 +1,190 @@
+"""`kubectl torchfinch`: the words of `torchfinch canary` for the CanaryReleases of a cluster.
+
+kubectl finds the executable `kubectl-torchfinch` on the PATH and hands it the rest of the line. Everything here is done
+with the user's own kubeconfig, and by changing the resource: there is no server to speak to.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from torchfinch.cli import canary
+from torchfinch.cli import main as run
+from torchfinch.console import err, out, table
+from torchfinch.errors import TorchfinchError
+
+if TYPE_CHECKING:
+    from torchfinch.release.cluster.api import Object
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Look at the CanaryReleases of a cluster, and say what to do."
+)
+
+_QUIET = 5
+"""Seconds after which `watch` looks at the clock, where nothing changes."""
+_AGAIN = {0, 410}
+"""Statuses of a watch that was cut off or is too old: it is begun again."""
+Name = Annotated[str, typer.Argument(help="The CanaryRelease's name.", show_default=False)]
+Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Its namespace; else the context's.")]
+Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.")]
+Kubeconfig = Annotated[Path | None, typer.Option(help="The kubeconfig; else $KUBECONFIG or ~/.kube/config.")]
+
+
+def main() -> None:
+    """The executable `kubectl-torchfinch`."""
+    run(partial(app, prog_name="kubectl torchfinch"))
+
+
+@app.command()
+def get(
+    name: Annotated[str | None, typer.Argument(help="One release; all if not given.", show_default=False)] = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    as_json: canary.AsJson = False,
+) -> None:
+    """Show where releases stand."""
+    releases = _Releases(namespace, context, kubeconfig)
+    from dataclasses import asdict
+
+    from torchfinch.release.cluster.records import newest
+    from torchfinch.release.cluster.status import read_state
+    from torchfinch.release.view import SUMMARY_COLUMNS, summary
+
+    found = {each["metadata"]["name"]: each for each in ([releases.one(name)[0]] if name else releases.all())}
+    states = {known: read_state(each.get("status", {})) for known, each in found.items()}
+    if as_json:
+        print(json.dumps({known: asdict(state) for known, state in states.items()}, indent=2))
+        return
+    if not found:
+        err.print(f"no CanaryRelease in namespace {releases.namespace}")
+        return
+    out.print(table(SUMMARY_COLUMNS, [summary(known, states[known], newest(each)) for known, each in found.items()]))
+
+
+@app.command()
+def watch(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+    """Follow a release; ends with Ctrl-C."""
+    releases = _Releases(namespace, context, kubeconfig)
+    from rich.live import Live
+
+    from torchfinch.release.cluster.records import newest
+    from torchfinch.release.view import board
+
+    try:
+        with Live(console=out, auto_refresh=False) as live:
+            for found in releases.follow(name):
+                live.update(board(newest(found), *_unattended(found)), refresh=True)
+    except KeyboardInterrupt:
+        return
+
+
+@app.command()
+def history(
+    name: Name,
+    namespace: Namespace = None,
+    context: Context = None,
+    kubeconfig: Kubeconfig = None,
+    as_json: canary.AsJson = False,
+) -> None:
+    """List the last decisions of a release with their numbers, canary before stable."""
+    releases = _Releases(namespace, context, kubeconfig)
+    from torchfinch.release.cluster.records import decisions
+    from torchfinch.release.view import DECISION_COLUMNS, decision_cells
+
+    found, _ = releases.one(name)
+    if as_json:
+        for kept in found.get("status", {}).get("decisions", []):
+            print(json.dumps(kept))
+        return
+    out.print(table(DECISION_COLUMNS, map(decision_cells, decisions(found))))
+
+
+def _wish(word: str) -> Callable[..., None]:
+    def ask(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
+        change: dict[str, Any] = {}
+        if word in {"pause", "resume"}:
+            change["paused"] = word == "pause"
+        if word != "pause":
+            change["action"] = {"type": word, "id": f"{word}-{uuid.uuid4().hex[:12]}"}
+        _Releases(namespace, context, kubeconfig).change(name, change)
+        err.print(f"asked {name} to {word}")
+
+    return ask
+
+
+for _word in (canary.promote, canary.abort, canary.retry, canary.skip, canary.pause, canary.resume):
+    app.command(_word.__name__, help=_word.__doc__)(_wish(_word.__name__))
+
+
+class _Releases:
+    """The CanaryReleases of a namespace."""
+
+    def __init__(self, namespace: str | None, context: str | None, kubeconfig: Path | None) -> None:
+        if kubeconfig:
+            os.environ["KUBECONFIG"] = str(kubeconfig)  # the client reads it when it is imported
+        from torchfinch.release.cluster.api import Api
+        from torchfinch.release.cluster.kinds import RELEASES
+
+        self._api: Api = Api(context)
+        self._kind = RELEASES
+        self.namespace = namespace or self._api.namespace
+
+    def all(self) -> "list[Object]":
+        """Every one."""
+        return list(self._api.get(self._kind.path(self.namespace))["items"])
+
+    def one(self, name: str) -> "tuple[Object, str]":
+        """The one of this name, and a version to watch from.
+
+        Raises `TorchfinchError` where there is none.
+        """
+        listed = self._api.get(self._kind.path(self.namespace), fieldSelector=f"metadata.name={name}")
+        if not listed["items"]:
+            known = ", ".join(each["metadata"]["name"] for each in self.all()) or "none"
+            raise TorchfinchError(
+                f"there is no CanaryRelease {name} in namespace {self.namespace} (known: {known})",
+                "kubectl get canary -A",
+            )
+        return listed["items"][0], str(listed["metadata"]["resourceVersion"])
+
+    def change(self, name: str, spec: "Object") -> None:
+        """Change some fields of its spec."""
+        self.one(name)
+        self._api.merge(self._kind.path(self.namespace, name), {"spec": spec})
+
+    def follow(self, name: str) -> "Iterator[Object]":
+        """The one of this name now, after each of its changes, and now and then without one."""
+        from torchfinch.release.cluster.api import ApiError
+
+        while True:
+            found, version = self.one(name)
+            yield found
+            try:
+                for event in self._api.watch(self._kind.path(self.namespace), version, seconds=_QUIET):
+                    if event["type"] == "MODIFIED" and event["object"]["metadata"]["name"] == name:
+                        yield event["object"]
+            except ApiError as error:
+                if error.status not in _AGAIN:
+                    raise
+
+
+def _unattended(found: "Object") -> Iterator[str]:
+    """Where a release is under way and no controller has looked for a while."""
+    from torchfinch.release.cluster.resource import parse_spec
+    from torchfinch.release.cluster.status import read_state
+    from torchfinch.release.state import UNDERWAY
+
+    state = read_state(found.get("status", {}))
+    waited = time.time() - state.at
+    if not state.at:
+        yield "no controller has looked at it yet: kubectl get lease torchfinch-controller"
+    elif state.phase in UNDERWAY and waited > parse_spec(found).analysis.freshness:
+        yield f"no controller has looked for {waited:.0f} s: kubectl get lease torchfinch-controller"

@@ -1,0 +1,59 @@
+"""A CanaryRelease as lines of the history, so that `release.view` shows one on a cluster as it does one here. Pure."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from torchfinch.release.cluster.api import Object
+from torchfinch.release.cluster.resource import parse_spec
+from torchfinch.release.cluster.status import read_state
+from torchfinch.release.policies import judgement
+from torchfinch.release.state import UNDERWAY
+
+Record = dict[str, Any]
+
+
+def newest(found: Object) -> Record:
+    """The controller's last look: what its status says, and the checks that follow from it.
+
+    Raises `TorchfinchError` where the spec cannot be read.
+    """
+    spec, status = parse_spec(found), found.get("status", {})
+    state = read_state(status)
+    checks = judgement(spec.analysis, state) if state.phase in UNDERWAY else ()
+    return {
+        "time": state.at,
+        "phase": state.phase,
+        "step": spec.step_of(state.weight),
+        "steps": len(spec.steps),
+        "weight": state.weight,
+        "reason": state.reason,
+        "notes": [],
+        "trouble": [],
+        "checks": [asdict(check) for check in checks],
+        "stable": {**_version(status, "stable"), **asdict(state.total.stable)},
+        "canary": {**_version(status, "canary"), **asdict(state.total.canary)},
+    }
+
+
+def decisions(found: Object) -> Iterator[Record]:
+    """The decisions that the status keeps, oldest first.
+
+    Raises `TorchfinchError` where the spec cannot be read.
+    """
+    steps = len(parse_spec(found).steps)
+    for kept in found.get("status", {}).get("decisions", []):
+        yield {
+            **kept,
+            "time": datetime.fromisoformat(kept["time"]).timestamp(),
+            "steps": steps,
+            "reason": kept["notes"],  # the reason and all that was said beside it
+            "notes": [],
+            "trouble": [],
+        }
+
+
+def _version(status: Object, role: str) -> Record:
+    arm = status.get(role, {})
+    return {"digest": arm.get("digest", ""), "label": arm.get("version", "")}
