@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from torchfinch.cli.releases import HOME, Name, find_release, list_releases
+from torchfinch.cli.replay import replay
 from torchfinch.cli.simulate import simulate
 from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
@@ -21,10 +23,9 @@ app = typer.Typer(
     no_args_is_help=True, help="Release a new version to a part of the traffic first, judged by its numbers."
 )
 
+app.command()(replay)
 app.command()(simulate)
 
-_HOME = Path(".torchfinch")
-Name = Annotated[str, typer.Argument(help="The release's name, metadata.name of its manifest.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Action = Literal["promote", "abort", "retry", "skip", "resume"]
 
@@ -48,8 +49,8 @@ def run(
 
     release = read_manifest(manifest)
     route, name = edge(release.spec), release.metadata.name
-    store = FileStore(release_folder(name, home=_HOME))
-    router = local_router(name, home=_HOME)
+    store = FileStore(release_folder(name, home=HOME))
+    router = local_router(name, home=HOME)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with store.locked():
@@ -79,7 +80,7 @@ def get(
     from torchfinch.release.local.store import last_record
     from torchfinch.release.view import SUMMARY_COLUMNS, summary
 
-    stores = [_store(name)] if name else _stores()
+    stores = [find_release(name)] if name else list_releases()
     states = {store.folder.name: store.load() for store in stores}
     if as_json:
         print(json.dumps({name: asdict(state) for name, state in states.items()}, indent=2))
@@ -98,7 +99,7 @@ def watch(name: Name) -> None:
     from torchfinch.release.local.store import last_record
     from torchfinch.release.view import board
 
-    store = _store(name)
+    store = find_release(name)
     try:
         with Live(console=out, auto_refresh=False) as live:
             while True:
@@ -157,7 +158,7 @@ def history(
     from torchfinch.release.local.store import read_history
     from torchfinch.release.view import DECISION_COLUMNS, decision_cells, is_decision
 
-    path = _store(name).history
+    path = find_release(name).history
     records = read_history(path) if path.exists() else []
     pairs = zip(records, [None, *records], strict=False)
     chosen = [record for record, before in pairs if everything or is_decision(record, before)]
@@ -173,10 +174,10 @@ def stop(name: Name) -> None:
     """End a release's Envoy and both of its servers; its state and history stay."""
     from torchfinch.release.local.servers import local_router
 
-    store = _store(name, begun=False)
+    store = find_release(name, begun=False)
     if store.controlled:
         raise TorchfinchError(f"a controller of {name} is at work", "end it first, with Ctrl-C where it runs")
-    local_router(name, home=_HOME).stop()
+    local_router(name, home=HOME).stop()
     err.print(f"stopped {name}")
 
 
@@ -217,25 +218,8 @@ def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -
     return run(until=until_piped)
 
 
-def _stores(*, begun: bool = True) -> "list[FileStore]":
-    """The releases here; with `begun=False` those too whose first start failed, or whose state is lost."""
-    from torchfinch.release.local.store import FileStore
-
-    stores = [FileStore(folder) for folder in sorted((_HOME / "releases").glob("*"))]
-    return [store for store in stores if store.exists or not begun]
-
-
-def _store(name: str, *, begun: bool = True) -> "FileStore":
-    stores = _stores(begun=begun)
-    found = next((store for store in stores if store.folder.name == name), None)
-    if found is None:
-        known = ", ".join(store.folder.name for store in stores) or "none"
-        raise TorchfinchError(f"there is no release {name} here (known: {known})", "torchfinch canary run MANIFEST")
-    return found
-
-
 def _ask(name: str, action: _Action | None = None, *, paused: bool | None = None) -> None:
-    store = _store(name)
+    store = find_release(name)
     store.ask(action, paused=paused)
     word = action or "pause"
     err.print(f"asked {name} to {word}")

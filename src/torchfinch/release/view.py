@@ -1,6 +1,8 @@
 """A release in a person's words: a line for a pipe, tables for a terminal. Lines of the history say all of it."""
 
 import time
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 from rich.console import Group
@@ -8,6 +10,7 @@ from rich.markup import escape
 
 from torchfinch.console import table
 from torchfinch.release.controller import Tick
+from torchfinch.release.replay import Look, Rejudged
 from torchfinch.release.state import State
 
 Record = dict[str, Any]
@@ -15,6 +18,7 @@ Record = dict[str, Any]
 _NUMBERS = ("requests c/s", "errors c/s", "mean ms c/s")
 SUMMARY_COLUMNS = ("name", "phase", "step", "weight", "canary", *_NUMBERS, "age", "reason")
 DECISION_COLUMNS = ("time", "phase", "step", "weight", *_NUMBERS, "reason")
+REJUDGED_COLUMNS = ("time", "looks", "weight", *_NUMBERS, "recorded", "replayed", "because")
 _VERDICTS = {"pass": "[green]ok[/green]", "fail": "[red]over[/red]", "hold": "[dim]wait[/dim]", "skip": "[dim]-[/dim]"}
 
 
@@ -61,6 +65,28 @@ def decision_cells(record: Record) -> tuple[object, ...]:
     return (clock(record["time"]), record["phase"], step, record["weight"], *_numbers(record), escape(why))
 
 
+def rejudged_rows(rejudged: Rejudged) -> Iterator[tuple[object, ...]]:
+    """The looks at which two rules differ as cells of `REJUDGED_COLUMNS`, a row for each change of what they say."""
+    for (then, now), group in groupby(rejudged.differing, key=lambda look: (look.then, look.now)):
+        looks = list(group)
+        record = looks[0].record
+        why = escape(looks[0].decision.state.reason)
+        yield (clock(record["time"]), len(looks), record["weight"], *_numbers(record), then, now, why)
+
+
+def rejudged_line(rejudged: Rejudged) -> str:
+    """What another rule makes of a recorded release, in one sentence."""
+    recorded = {"Promoted": "promoted", "RollingBack": "rolled back", "RolledBack": "rolled back"}
+    outcome = f"{rejudged.canary} was {recorded.get(rejudged.outcome, 'under way when the record ends')}"
+    last = rejudged.looks[-1]
+    if rejudged.back:
+        return f"{outcome}; replayed, it is taken back {_where(last)}: {last.decision.state.reason}"
+    if last.then == "back":
+        return f"{outcome}; replayed, it is not {_where(last)}: {last.decision.state.reason}"
+    held = sum(look.then == "forward" for look in rejudged.differing)
+    return f"{outcome}; replayed, it is not taken back" + (f", but held at {held} looks that led on" if held else "")
+
+
 def is_decision(record: Record, before: Record | None) -> bool:
     """Whether a line of the history did something, or says something that the line before did not."""
     news = before is None or any(record[key] != before[key] for key in ("phase", "weight", "notes", "trouble"))
@@ -81,6 +107,11 @@ def duration(seconds: float) -> str:
 def number(value: float | None) -> str:
     """Four digits that matter, or a dash."""
     return "-" if value is None else f"{value:.4g}"
+
+
+def _where(look: Look) -> str:
+    record = look.record
+    return f"at {clock(record['time'])} after {record['canary']['requests']} canary requests"
 
 
 def _numbers(record: Record) -> tuple[str, str, str]:
