@@ -1,7 +1,7 @@
 """`torchfinch controller`: the process that drives the CanaryReleases of a cluster."""
 
-import os
 import socket
+import uuid
 from typing import Annotated
 
 import typer
@@ -32,4 +32,4 @@ def controller(
         operator.run()
         return
     err.print(f"waiting for the Lease torchfinch-controller in namespace {home}")
-    lead(operator.run, namespace=home, identity=f"{socket.gethostname()}-{os.getpid()}")
+    lead(api, operator.run, namespace=home, identity=f"{socket.gethostname()}-{uuid.uuid4()}")

@@ -5,7 +5,7 @@ objects that it does not own, and must not lose the fields that it does not know
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ config: Any = _config  # it has no types
 GROUP = "torchfinch.dev"
 VERSION = "v1alpha1"
 MANAGER = "torchfinch"
-_SECONDS = 10.0
+_SECONDS = 5.0
+_PAGE = 250
+_CONNECTIONS = 32
 _JSON_PATCH = "application/json-patch+json"
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -43,12 +45,28 @@ class Api:
             config.load_config(context=context) if context else config.load_config()
         except (config.ConfigException, OSError) as error:
             raise TorchfinchError(f"no cluster is configured: {error}", "set KUBECONFIG, or use --context") from error
-        self._client = client.ApiClient()
+        settings = client.Configuration.get_default()
+        settings.retries = False  # a request that fails is an error at once: whoever asked knows when to ask again
+        settings.connection_pool_maxsize = _CONNECTIONS
+        self._client = client.ApiClient(settings)
         self.namespace = _namespace(context)
+        self.may_change: Callable[[], bool] = lambda: True
+        """Asked before every change of an object; one that comes too late is an `ApiError`."""
 
     def get(self, path: str, **query: object) -> Object:
         """The object or list at `path`."""
         return self._json("GET", path, query=query)
+
+    def list_all(self, path: str) -> tuple[list[Object], str]:
+        """All objects of the collection at `path`, read in pages, and the version from which to watch it."""
+        found: list[Object] = []
+        rest: Object = {}
+        while True:
+            page = self.get(path, limit=_PAGE, **rest)
+            found.extend(page["items"])
+            if not page["metadata"].get("continue"):
+                return found, str(page["metadata"]["resourceVersion"])
+            rest = {"continue": page["metadata"]["continue"]}
 
     def create(self, path: str, body: Object) -> Object:
         """A new object in the collection at `path`."""
@@ -56,11 +74,15 @@ class Api:
 
     def merge(self, path: str, body: Object) -> Object:
         """Change some fields of the object at `path`; if `body` has its `resourceVersion`, only if it is still that."""
-        return self._json("PATCH", path, query={"fieldManager": MANAGER}, body=body, kind=_MERGE_PATCH)
+        return self._change(path, body, _MERGE_PATCH)
 
     def patch(self, path: str, operations: list[Object]) -> Object:
         """Apply all of a JSON patch to the object at `path`, or nothing where one of its tests fails."""
-        return self._json("PATCH", path, query={"fieldManager": MANAGER}, body=operations, kind=_JSON_PATCH)
+        return self._change(path, operations, _JSON_PATCH)
+
+    def replace(self, path: str, body: Object) -> Object:
+        """Put `body` in the place of the object at `path`, if it still has the `resourceVersion` of `body`."""
+        return self._json("PUT", path, query={"fieldManager": MANAGER}, body=body)
 
     def watch(self, path: str, version: str, *, seconds: int) -> Iterator[Object]:
         """Events of the collection at `path` after `version`, until the server ends them: after `seconds` at most.
@@ -68,6 +90,7 @@ class Api:
         Raises `ApiError` with status 410 where `version` is too old.
         """
         query = {"watch": 1, "resourceVersion": version, "allowWatchBookmarks": True, "timeoutSeconds": seconds}
+        # A server that hangs or is gone ends nothing, so the client has a deadline of its own, not much later.
         response = self._request("GET", path, query=query, timeout=(self._seconds, seconds + self._seconds))
         try:
             for line in _lines(response.response):
@@ -76,14 +99,22 @@ class Api:
                     status = event["object"]
                     raise ApiError(f"watch {path}: {status.get('message')}", int(status.get("code", 0)))
                 yield event
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise ApiError(f"the watch of {path} was cut off: {error}", 0) from error
         finally:
             response.response.close()
 
+    def _change(self, path: str, body: Any, kind: str) -> Object:
+        if not self.may_change():
+            raise ApiError(f"PATCH {path}: not sent, for another controller may lead by now", 0)
+        return self._json("PATCH", path, query={"fieldManager": MANAGER}, body=body, kind=kind)
+
     def _json(self, method: str, path: str, **options: Any) -> Object:
         response = self._request(method, path, timeout=self._seconds, **options)
-        content: Object = json.loads(response.read())
+        try:
+            content: Object = json.loads(response.read())
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise ApiError(f"{method} {path}: the answer was cut off: {error}", 0) from error
         return content
 
     def _request(
@@ -103,11 +134,12 @@ class Api:
                 method, path, query_params=pairs, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
             response: Any = self._client.call_api(*request, _request_timeout=timeout)
+            refusal = response.read() if response.status >= 400 else b""
         except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
             reason = getattr(error, "reason", None) or error
             raise ApiError(f"{method} {path}: the API server does not answer: {reason}", 0) from error
         if response.status >= 400:
-            raise ApiError(f"{method} {path}: {_message(response.read())}", response.status, _hint(response.status))
+            raise ApiError(f"{method} {path}: {_message(refusal)}", response.status, _hint(response.status))
         return response
 
 

@@ -7,15 +7,23 @@ from collections.abc import Callable, Iterable
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.kinds import SLICES, Kind
 
-_WATCH_SECONDS = 300
-_LONGEST_PAUSE = 30.0
+_WATCH_SECONDS = 30
+"""A watch that hangs is noticed after so long; a new one goes on from the last version, and costs one request."""
+_TRIES = 3
+_LONGEST_PAUSE = 10.0
+_UNKNOWN_PAUSE = 60.0
+"""Seconds between two looks for a kind that the cluster does not know."""
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 Key = tuple[str, str]
 """Namespace and name."""
 
 
 class Cache:
-    """Objects by kind, namespace and name. `changed` is told of each object that is new, different or gone."""
+    """Objects by kind, namespace and name.
+
+    `changed` is told of each object that is new, different or gone, `trouble` of what keeps a kind from being seen.
+    """
 
     def __init__(self, api: Api, kinds: Iterable[Kind], *, namespace: str | None = None) -> None:
         self._api = api
@@ -23,8 +31,10 @@ class Cache:
         self._objects: dict[Kind, dict[Key, Object]] = {kind: {} for kind in kinds}
         self._lock = threading.Lock()
         self._lists = {kind: threading.Event() for kind in self._objects}
-        self.changed: Callable[[Kind, Object], None] = lambda *_: None
+        self._versions: dict[Kind, str] = {}
         self._slices: dict[Key, dict[Key, Object]] = {}
+        self.changed: Callable[[Kind, Object], None] = lambda *_: None
+        self.trouble: Callable[[str], None] = lambda _: None
 
     def start(self) -> None:
         """Begin to watch; returns when everything has been listed once."""
@@ -42,54 +52,70 @@ class Cache:
         return list(self._objects[kind].values())
 
     def put(self, kind: Kind, found: Object) -> None:
-        """Take in the answer to a write, so that the next look does not see what was there before it."""
-        self._take(kind, found)
+        """Take in the answer to a request, so that the next look does not see what was there before it.
+
+        An object that a watch has seen go meanwhile does not come back by this.
+        """
+        self._take(kind, found, new=False)
 
     def slices(self, namespace: str, service: str) -> list[Object]:
         """The EndpointSlices of a Service."""
         return list(self._slices.get((namespace, service), {}).values())
 
     def _follow(self, kind: Kind) -> None:
-        """List, then watch from there, and again: after a break, an expired version, a server that was gone."""
-        version, pause = "", 1.0
+        """List, then watch from there, and after every break go on from the last version that was seen."""
+        failures = 0
         while True:
             try:
-                version = self._watch(kind, version) if version else self._list(kind)
-                pause = 1.0
-            except ApiError as error:
-                if error.status == 404 and kind.optional:
-                    self._lists[kind].set()
-                    pause = _LONGEST_PAUSE
-                version = ""
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                if kind in self._versions:
+                    self._watch(kind)
+                else:
+                    self._list(kind)
+                failures = 0
+            except Exception as error:  # noqa: BLE001  whatever it was: nobody would notice a kind that is not watched
+                failures += 1
+                time.sleep(self._pause(kind, error, failures))
 
-    def _list(self, kind: Kind) -> str:
-        listed = self._api.get(kind.path(self._namespace))
-        found = {key_of(each): each for each in listed["items"]}
+    def _pause(self, kind: Kind, error: Exception, failures: int) -> float:
+        """Seconds until the next try, which lists everything again where the version has expired or cannot be used."""
+        status = error.status if isinstance(error, ApiError) else 0
+        if status == 404 and kind.optional:
+            self._lists[kind].set()
+            return _UNKNOWN_PAUSE
+        if status == 410 or failures == _TRIES:
+            self._versions.pop(kind, None)
+        if failures == _TRIES:
+            self.trouble(f"{kind.plural} cannot be seen: {error}")
+        return min(2.0 ** (failures - 1), _LONGEST_PAUSE)
+
+    def _list(self, kind: Kind) -> None:
+        listed, version = self._api.list_all(kind.path(self._namespace))
+        found = {key_of(each): each for each in listed}
         for key, each in list(self._objects[kind].items()):
             if key not in found:
                 self._drop(kind, each)
         for each in found.values():
             self._take(kind, each)
+        self._versions[kind] = version
         self._lists[kind].set()
-        return str(listed["metadata"]["resourceVersion"])
 
-    def _watch(self, kind: Kind, version: str) -> str:
-        for event in self._api.watch(kind.path(self._namespace), version, seconds=_WATCH_SECONDS):
+    def _watch(self, kind: Kind) -> None:
+        path, version = kind.path(self._namespace), self._versions[kind]
+        for event in self._api.watch(path, version, seconds=_WATCH_SECONDS):
             found = event["object"]
-            version = found["metadata"]["resourceVersion"]
             if event["type"] == "DELETED":
                 self._drop(kind, found)
             elif event["type"] != "BOOKMARK":
                 self._take(kind, found)
-        return version
+            self._versions[kind] = found["metadata"]["resourceVersion"]
 
-    def _take(self, kind: Kind, found: Object) -> None:
+    def _take(self, kind: Kind, found: Object, *, new: bool = True) -> None:
         """Keep an object, unless a newer form of it is here: a watch tells late what was known from a write."""
         key = key_of(found)
         with self._lock:
             known = self._objects[kind].get(key)
+            if not (known or new):
+                return
             if known and _version(known) >= _version(found):
                 return
             self._objects[kind][key] = trimmed(found)
@@ -107,8 +133,11 @@ class Cache:
 
 
 def trimmed(found: Object) -> Object:
-    """The object without its record of field managers, which is often longer than all the rest."""
-    found["metadata"].pop("managedFields", None)
+    """The object without what nobody reads and what is often longer than all the rest."""
+    metadata = found["metadata"]
+    metadata.pop("managedFields", None)
+    if _APPLIED in metadata.get("annotations", {}):  # the key stays: a patch must know that there are annotations
+        metadata["annotations"][_APPLIED] = ""
     return found
 
 

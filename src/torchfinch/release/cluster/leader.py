@@ -1,64 +1,155 @@
-"""Only one controller acts: the one that holds the Lease. Who loses it ends at once, before another may begin."""
+"""Only one controller acts: the one that holds the Lease. Who loses it ends at once, before another may begin.
 
-import logging
+The official client's election costs two requests every two seconds, trusts the wall clock, and goes on for ten seconds
+after it has seen another holder; this one costs one request per renewal and knows nothing but monotonic time.
+"""
+
 import os
+import signal
+import sys
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NoReturn
 
-import urllib3
-from kubernetes import client
-from kubernetes.leaderelection import electionconfig, leaderelection
-from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
+from torchfinch.console import err
+from torchfinch.release.cluster.api import Api, ApiError, Object
+from torchfinch.release.cluster.kinds import Kind
 
 LEASE = "torchfinch-controller"
+_LEASES = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 _LEASE_SECONDS = 15
-_RENEW_SECONDS = 10
-_RETRY_SECONDS = 2
-_REQUEST_SECONDS = 5.0
+"""Another may begin when the Lease was not renewed for so long."""
+_HELD_SECONDS = 10.0
+"""So long after a renewal its holder may act: what is still under way then has ended before another begins."""
+_TURN_SECONDS = 3.0
 
 
-class _Lock:
-    """The client's lock, with a deadline for every request; a server that is gone is a failed try and not the end."""
+def _seconds() -> float:
+    """Of a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-    def __init__(self, name: str, namespace: str, identity: str) -> None:
-        self.name, self.namespace, self.identity = name, namespace, identity
-        self._lock: Any = LeaseLock(name, namespace, identity)
-        rest = self._lock.api_instance.api_client.rest_client
-        request = rest.request
-        rest.request = lambda *args, **options: request(*args, **{**options, "_request_timeout": _REQUEST_SECONDS})
 
-    def get(self, name: str, namespace: str) -> tuple[bool, Any]:
-        try:
-            found: tuple[bool, Any] = self._lock.get(name, namespace)
-        except urllib3.exceptions.HTTPError as error:
-            return False, client.ApiException(status=0, reason=str(error))
-        return found
+class Lease:
+    """The Lease of one namespace, as seen by `identity`."""
 
-    def create(self, name: str, namespace: str, election_record: Any) -> bool:
-        try:
-            return bool(self._lock.create(name, namespace, election_record))
-        except urllib3.exceptions.HTTPError:
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str,
+        identity: str,
+        clock: Callable[[], float] = _seconds,
+    ) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._identity = identity
+        self._clock = clock
+        self._own: Object | None = None
+        """What our last renewal left: while nobody has changed it, a renewal need not read."""
+        self._renewed: float | None = None
+        self._seen = ("", 0.0)
+        """The version that another holder has left, and when it was first seen."""
+
+    def held(self) -> bool:
+        """Whether this process may act."""
+        return self._renewed is not None and self._clock() - self._renewed < _HELD_SECONDS
+
+    def take(self) -> bool:
+        """Take or renew the Lease; False where another holds it.
+
+        Raises:
+            ApiError: the API server refused or did not answer. Whether the Lease is still held, `held` tells.
+        """
+        asked = self._clock()
+        found = self._own or self._found()
+        if found and not self._free(found, asked):
+            self._renewed = None
             return False
-
-    def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         try:
-            return bool(self._lock.update(name, namespace, updated_record))
-        except urllib3.exceptions.HTTPError:
-            return False
+            self._own = self._write(found)
+        except ApiError as error:
+            self._own = None
+            if error.status == 409:  # somebody was faster, or our last renewal came through and its answer did not
+                return self.take()
+            raise
+        self._renewed = asked
+        return True
+
+    def release(self) -> None:
+        """Let another begin at once."""
+        own, self._renewed = self._own, None
+        if own:
+            spec = {**own["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+            self._api.replace(self._path(LEASE), {**own, "spec": spec})
+
+    def _free(self, found: Object, now: float) -> bool:
+        """Nobody holds it, or whoever does has not renewed it for as long as this process has watched."""
+        holder, version = found["spec"].get("holderIdentity"), found["metadata"]["resourceVersion"]
+        if not holder or holder == self._identity:
+            return True
+        if version != self._seen[0]:
+            self._seen = version, now
+        return now - self._seen[1] > float(found["spec"].get("leaseDurationSeconds", _LEASE_SECONDS))
+
+    def _found(self) -> Object | None:
+        try:
+            return self._api.get(self._path(LEASE))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def _write(self, found: Object | None) -> Object:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        old = found["spec"] if found else {}
+        mine = old.get("holderIdentity") == self._identity
+        spec = {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": _LEASE_SECONDS,
+            "acquireTime": old["acquireTime"] if mine else now,
+            "renewTime": now,
+            "leaseTransitions": old.get("leaseTransitions", 0) + (bool(found) and not mine),
+        }
+        if found:
+            return self._api.replace(self._path(LEASE), {**found, "spec": spec})
+        head = {"apiVersion": "coordination.k8s.io/v1", "kind": _LEASES.name, "metadata": {"name": LEASE}}
+        return self._api.create(self._path(), {**head, "spec": spec})
+
+    def _path(self, name: str = "") -> str:
+        return _LEASES.path(self._namespace, name)
 
 
-def lead(work: Callable[[], None], *, namespace: str, identity: str) -> None:
+def lead(api: Api, work: Callable[[], None], *, namespace: str, identity: str) -> NoReturn:
     """Wait for the Lease, do `work` while it is held, and end the process when it is lost or `work` ends.
 
-    The process ends without tidying up: whatever still runs in it might act beside the next leader.
+    The process ends without tidying up: whatever still runs in it might act beside the next leader. SIGTERM and Ctrl-C
+    give the Lease back, so that the next one need not wait.
     """
-    logging.getLogger("leaderelection").setLevel(logging.WARNING)
-    config = electionconfig.Config(
-        _Lock(LEASE, namespace, identity),
-        lease_duration=_LEASE_SECONDS,
-        renew_deadline=_RENEW_SECONDS,
-        retry_period=_RETRY_SECONDS,
-        onstarted_leading=work,
-        onstopped_leading=lambda: os._exit(1),
-    )
-    leaderelection.LeaderElection(config).run()
+    lease = Lease(api, namespace=namespace, identity=identity)
+    api.may_change = lease.held
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    try:
+        while not _taken(lease):
+            time.sleep(_TURN_SECONDS)
+        worker = threading.Thread(target=work, name="work", daemon=True)
+        worker.start()
+        while lease.held() and worker.is_alive():
+            time.sleep(_TURN_SECONDS)
+            _taken(lease)
+    except (SystemExit, KeyboardInterrupt):
+        with suppress(ApiError):
+            lease.release()
+        os._exit(0)
+    err.print("the Lease is lost" if worker.is_alive() else "the work has ended")
+    os._exit(1)
+
+
+def _taken(lease: Lease) -> bool:
+    try:
+        return lease.take()
+    except ApiError as error:
+        err.print(str(error), markup=False, soft_wrap=True)
+        return False

@@ -10,11 +10,12 @@ import threading
 import time
 from typing import TextIO
 
+from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache, Key, key_of, service_of
 from torchfinch.release.cluster.evidence import ClusterEvidence, Fetcher
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, SLICES, VIRTUAL_SERVICES, Kind
-from torchfinch.release.cluster.orphans import sweep
+from torchfinch.release.cluster.orphans import give_back, orphans
 from torchfinch.release.cluster.queue import Queue
 from torchfinch.release.cluster.resource import names_of, parse_spec
 from torchfinch.release.cluster.router import ClusterRouter
@@ -46,11 +47,10 @@ class Operator:
     def run(self) -> None:
         """Work until the process ends."""
         self._cache.changed = self._changed
+        self._cache.trouble = lambda text: self._say(trouble=text)
         self._cache.start()
-        for route in sweep(self._api, self._cache):
-            self._say(trouble=f"{route} was split by a CanaryRelease that is gone: all traffic is on stable again")
-        for found in self._cache.all(RELEASES):
-            self._queue.put(key_of(found), _SOON)
+        for release in {*map(key_of, self._cache.all(RELEASES)), *(each.release for each in orphans(self._cache))}:
+            self._queue.put(release, _SOON)
         self._say(started=f"{len(self._cache.all(RELEASES))} releases")
         threads = [threading.Thread(target=self._work, name=f"worker-{n}", daemon=True) for n in range(self._workers)]
         for thread in threads:
@@ -70,6 +70,16 @@ class Operator:
 
     def _turn(self, key: Key) -> float | None:
         """One look at a release; the seconds until the next, None where only a change leads to one."""
+        try:
+            again = self._look(key)
+        except ApiError as error:
+            return self._failed(key, error, soon=error.status in {404, 409, 422})
+        except Exception as error:  # noqa: BLE001  one release that nobody foresaw must not end the worker of all others
+            return self._failed(key, error, soon=False)
+        self._failures.pop(key, None)
+        return again
+
+    def _look(self, key: Key) -> float | None:
         found = self._cache.get(RELEASES, *key)
         if found is None:
             self._forget(key)
@@ -77,14 +87,7 @@ class Operator:
         self._watch_for(key, found)
         if key not in self._releases:
             self._releases[key] = self._controller(key)
-        try:
-            tick = self._releases[key].tick()
-        except ApiError as error:
-            return self._failed(key, error, soon=error.status in {404, 409, 422})
-        except Exception as error:  # noqa: BLE001  one release that nobody foresaw must not end the worker of all others
-            return self._failed(key, error, soon=False)
-        self._failures.pop(key, None)
-        return _next(tick)
+        return _next(self._releases[key].tick())
 
     def _failed(self, key: Key, error: Exception, *, soon: bool) -> float:
         """When to try again: at once after a conflict, ever later after other faults."""
@@ -122,7 +125,7 @@ class Operator:
         if kind is RELEASES:
             self._queue.put(key, _SOON)
             return
-        for release in self._interested.get((kind, key), ()):
+        for release in tuple(self._interested.get((kind, key), ())):  # another worker may be adding one
             self._queue.put(release, _SOON)
 
     def _watch_for(self, key: Key, found: Object) -> None:
@@ -130,10 +133,19 @@ class Operator:
             self._interested.setdefault((kind, (key[0], name)), set()).add(key)
 
     def _forget(self, key: Key) -> None:
-        """A deleted release: its traffic goes back to stable."""
+        """A deleted release: its traffic goes back to stable, also where it was deleted while no controller ran."""
         self._releases.pop(key, None)
-        for route in sweep(self._api, self._cache, only=key):
-            self._say(release="/".join(key), note=f"deleted: all traffic of {route} is on stable")
+        for orphan in [each for each in orphans(self._cache) if each.release == key]:
+            try:
+                give_back(self._api, self._cache, orphan)
+            except ApiError:
+                raise
+            except TorchfinchError as error:  # a person has taken the split apart
+                self._say(release="/".join(key), trouble=str(error))
+            else:
+                self._say(release="/".join(key), note=f"deleted: all traffic of {orphan.name} is on stable")
+        for interested in list(self._interested.values()):
+            interested.discard(key)
 
     def _say(self, **words: str) -> None:
         print(json.dumps({"time": time.time(), **words}), file=self._log, flush=True)
@@ -142,7 +154,8 @@ class Operator:
 def _next(tick: Tick) -> float | None:
     state = tick.decision.state
     if state.phase in UNDERWAY or state.phase is Phase.ROLLING_BACK or tick.decision.actions:
-        return tick.spec.analysis.interval
+        interval = tick.spec.analysis.interval
+        return min(interval, _AGAIN) if tick.trouble and tick.decision.actions else interval
     delay = tick.spec.scale_down_delay
     if tick.seen.canary.running and delay is not None and state.ended is not None:
         return max(state.ended + delay - tick.time, _AGAIN)

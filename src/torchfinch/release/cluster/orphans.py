@@ -1,39 +1,68 @@
 """Splits whose CanaryRelease is gone: their traffic belongs to stable. There is no finalizer that could hang."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.cluster.api import Api, Object
-from torchfinch.release.cluster.cache import Cache, Key
-from torchfinch.release.cluster.kinds import HTTP_ROUTES, RELEASES, VIRTUAL_SERVICES, Kind
-from torchfinch.release.cluster.routes import GatewayApi, Istio, RouteWeights, owner
+from torchfinch.release.cluster.api import Api, ApiError, Object
+from torchfinch.release.cluster.cache import Cache, Key, key_of
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, VIRTUAL_SERVICES, Kind
+from torchfinch.release.cluster.replicas import Ratio
+from torchfinch.release.cluster.routes import ANNOTATION, GatewayApi, Istio, Patch, RouteWeights, owner
 
 _DIALECTS = {HTTP_ROUTES: GatewayApi(), VIRTUAL_SERVICES: Istio()}
 
 
-def sweep(api: Api, cache: Cache, *, only: Key | None = None) -> Iterator[str]:
-    """Give stable all traffic of every orphaned split, or of one release's; yields the routes' names."""
-    for kind in _DIALECTS:
-        for route in cache.all(kind):
-            patch = _orphan(cache, kind, route, only)
-            if not patch:
-                continue
-            namespace, name = route["metadata"]["namespace"], route["metadata"]["name"]
-            try:
-                cache.put(kind, api.patch(kind.path(namespace, name), patch))
-            except TorchfinchError:
-                continue  # changed or gone meanwhile; a changed route is swept at the next start
-            yield f"{kind.name} {namespace}/{name}"
+@dataclass(frozen=True)
+class Orphan:
+    """An object that carries the mark of a release that is gone."""
+
+    release: Key
+    kind: Kind
+    found: Object
+    backends: Object
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.kind.name} {'/'.join(key_of(self.found))}"
 
 
-def _orphan(cache: Cache, kind: Kind, route: Object, only: Key | None) -> list[Object]:
-    owned = owner(route)
-    if owned is None:
-        return []
-    key = (route["metadata"]["namespace"], owned[0])
-    if only not in {None, key} or cache.get(RELEASES, *key):
-        return []
+def orphans(cache: Cache) -> Iterator[Orphan]:
+    """Every split that nobody drives."""
+    for kind in (*_DIALECTS, DEPLOYMENTS):
+        for found in cache.all(kind):
+            owned = owner(found)
+            release = (found["metadata"]["namespace"], owned[0]) if owned else None
+            if owned and release and not cache.get(RELEASES, *release):
+                yield Orphan(release, kind, found, owned[1])
+
+
+def give_back(api: Api, cache: Cache, orphan: Orphan) -> None:
+    """Give stable all traffic of an orphaned split, and take the mark away.
+
+    Raises:
+        ApiError: the split has changed since it was read, and is read anew; or the API server does not answer.
+        TorchfinchError: a person has taken the split apart.
+    """
+    for kind, found, patch in _patches(cache, orphan):
+        path = kind.path(*key_of(found))
+        try:
+            cache.put(kind, api.patch(path, patch))
+        except ApiError as error:
+            if error.status in {409, 422}:
+                cache.put(kind, api.get(path))
+            raise
+
+
+def _patches(cache: Cache, orphan: Orphan) -> Iterable[Patch]:
+    if orphan.kind is DEPLOYMENTS:
+        stable = cache.get(DEPLOYMENTS, orphan.release[0], str(orphan.backends.get("stable")))
+        if stable is None:
+            raise TorchfinchError(f"the Deployment of stable beside {orphan.name} is gone")
+        return Ratio(stable, orphan.found).cleared()
     try:
-        return RouteWeights(route, _DIALECTS[kind], **owned[1]).cleared()
-    except (TorchfinchError, TypeError):  # a person has taken the split apart
-        return []
+        weights = RouteWeights(orphan.found, _DIALECTS[orphan.kind], **orphan.backends)
+    except TypeError as error:
+        raise TorchfinchError(f"the annotation {ANNOTATION} of {orphan.name} cannot be read") from error
+    return [(orphan.kind, orphan.found, weights.cleared())]

@@ -4,13 +4,16 @@ With N pods only multiples of 1/N exist. The mark says which weight was meant; i
 pods are those that it leads to.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import DEPLOYMENTS
-from torchfinch.release.cluster.routes import Patch, Split, annotate, read_mark
+from torchfinch.release.cluster.routes import ANNOTATION, Patch, Split, annotate, owner, read_mark
 from torchfinch.release.cluster.workloads import canary_arm, replicas, scale_patch, stable_arm, stuck
 from torchfinch.release.state import Arm, Mark
+
+_UNMARK = {"op": "remove", "path": f"/metadata/annotations/{ANNOTATION.replace('/', '~1')}"}
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,19 @@ class Ratio:
     def patches(self, mark: Mark, *, release: str) -> list[Patch]:
         """The growing Deployment first, so that no pod is missed."""
         own = canary_pods(self._pods, mark.weight)
-        marked = [*scale_patch(self.canary, own), *annotate(self.canary, mark, release=release)]
+        backends = {"stable": self.stable["metadata"]["name"], "pods": self._pods}
+        marked = [*scale_patch(self.canary, own), *annotate(self.canary, mark, release=release, backends=backends)]
         canary = (DEPLOYMENTS, self.canary, marked)
         stable = (DEPLOYMENTS, self.stable, scale_patch(self.stable, self._pods - own))
         return [canary, stable] if own >= replicas(self.canary) else [stable, canary]
+
+    def cleared(self) -> Iterator[Patch]:
+        """What gives stable the pods of both, and takes the mark away; may be done again where it was cut off."""
+        owned, own = owner(self.canary), replicas(self.canary)
+        pods = int(owned[1]["pods"]) if owned and own else 0
+        if pods > replicas(self.stable):
+            yield DEPLOYMENTS, self.stable, scale_patch(self.stable, pods)
+        yield DEPLOYMENTS, self.canary, [*scale_patch(self.canary, 0), _UNMARK]
 
     @property
     def _pods(self) -> int:
