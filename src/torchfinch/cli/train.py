@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from torchfinch.cli.pull import Uri
 from torchfinch.cli.settings import pairs
 from torchfinch.console import err, table
 
@@ -34,14 +35,19 @@ def train(
     output: Annotated[Path | None, typer.Option(help="The archive; model_store/NAME.mar if not given.")] = None,
     pack: Annotated[bool, typer.Option("--pack/--no-pack", help="Pack the run into an archive.")] = True,
     handler: Annotated[Path | None, typer.Option(help="A handler file; the stock one if not given.")] = None,
+    track: Annotated[bool, typer.Option("--track", help="Keep the training in MLflow, at --registry.")] = False,
+    uri: Uri = "sqlite:///mlflow.db",
 ) -> None:
     """Train a recipe, evaluate it, and pack it; prints the archive's path, or the run folder's with --no-pack.
 
     Settings come from the recipe, then the YAML file, then the environment (TORCHFINCH_TRAIN_EPOCHS=3), then --set.
     """
     flags = pairs(setting)
+    from functools import partial
+
     from torchfinch.archive import pack_run
     from torchfinch.archive.sources import check_handler, check_name
+    from torchfinch.registry import tracking
     from torchfinch.training import from_environment, load_recipe, rank, read_config
     from torchfinch.training import train as run_recipe
 
@@ -52,18 +58,34 @@ def train(
     check_name(version, what="version")
     if handler:
         check_handler(handler)
-    start = perf_counter()
-    run = run_recipe(loaded, config, runs=runs, resume=resume)
-    if rank():
-        return
-    err.print(table(("result", ""), _rows(run, perf_counter() - start)))
-    if not pack:
-        print(run.folder)
-        return
-    output = output or Path("model_store") / f"{loaded.name}.mar"
-    pack_run(run.folder, name=loaded.name, version=version, output=output, handler=handler)
-    err.print(f"packed {loaded.name} {version}, {output.stat().st_size / 1e6:.1f} MB; next: torchfinch verify {output}")
-    print(output)
+    folder = runs / loaded.name
+    with tracking(uri if track and not rank() else None, folder, recipe=loaded.name, fill=partial(_fill, folder)):
+        start = perf_counter()
+        run = run_recipe(loaded, config, runs=runs, resume=resume)
+        if rank():
+            return
+        err.print(table(("result", ""), _rows(run, perf_counter() - start)))
+        if not pack:
+            print(run.folder)
+            return
+        output = output or Path("model_store") / f"{loaded.name}.mar"
+        pack_run(run.folder, name=loaded.name, version=version, output=output, handler=handler)
+        size = output.stat().st_size / 1e6
+        err.print(f"packed {loaded.name} {version}, {size:.1f} MB; next: torchfinch verify {output}")
+        print(output)
+
+
+def _fill(run: Path, folder: Path) -> None:
+    """What is kept of a training beside its numbers: the page, and where it ran."""
+    import json
+
+    from torchfinch.cli.runs import write_page
+    from torchfinch.report.environment import describe_environment
+
+    write_page(run, folder)
+    (folder / "environment.json").write_text(
+        json.dumps(dict(describe_environment()), indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def _rows(run: Run, seconds: float) -> list[tuple[str, str]]:

@@ -1,11 +1,39 @@
-"""Where versions of a model are kept: archives are registered, fetched by name and alias, and told how they fared."""
+"""Where trainings and versions of a model are kept.
 
+`tracking` keeps a training with all that is known of it. A registry keeps archives: they are registered, fetched by
+name and alias, and told how they fared. Both are MLflow's; without an address nothing is kept and all else is the same.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.registry.record import Difference, Record, differences, find_folders, read_record
 
-__all__ = ["NoRegistry", "Registry", "open_registry"]
+__all__ = [
+    "Difference",
+    "NoRegistry",
+    "Record",
+    "Registry",
+    "differences",
+    "find_folders",
+    "open_registry",
+    "read_record",
+    "tracking",
+]
+
+_QUIET = {  # MLflow reads them when it is loaded; whoever has set one keeps it
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+for _name, _value in _QUIET.items():
+    os.environ.setdefault(_name, _value)
 
 
 class Registry(Protocol):
@@ -50,12 +78,40 @@ def open_registry(uri: str | None) -> Registry:
     """MLflow's registry at `uri`, a database or a server; without one, a registry that keeps nothing.
 
     Raises:
-        TorchfinchError: MLflow is not installed.
+        TorchfinchError: MLflow is not installed, or does not answer.
     """
     if not uri:
         return NoRegistry()
-    try:
-        from torchfinch.registry.mlflow import MlflowRegistry  # noqa: PLC0415 # an extra, and heavy
-    except ModuleNotFoundError as error:
-        raise TorchfinchError("the registry needs mlflow", "pip install 'torchfinch[tracking]'") from error
+    _need_mlflow()
+    from torchfinch.registry.mlflow import MlflowRegistry  # noqa: PLC0415 # an extra, and heavy
+
     return MlflowRegistry(uri)
+
+
+def tracking(
+    uri: str | None, folder: Path, *, recipe: str, fill: Callable[[Path], object]
+) -> AbstractContextManager[None]:
+    """Keep the training that leaves the run folder `folder` in the block; without a `uri`, do nothing.
+
+    Its MLflow run, in the experiment named as the recipe, is RUNNING in the block, and then FINISHED, KILLED by Ctrl-C,
+    or FAILED. Parameters are the settings and the network's arguments; metrics are the epochs' and the scores; tags are
+    data digest and git revision; artifacts are the run folder's JSON files and whatever `fill` writes into an empty
+    folder; the network is its logged model. Of a training that stopped, the finished epochs are kept. A block without a
+    body keeps a training of earlier.
+
+    Raises:
+        TorchfinchError: MLflow is not installed, or refused; what the block did is unharmed.
+    """
+    if uri is None:
+        return nullcontext()
+    _need_mlflow()
+    from torchfinch.registry.mlflow_tracking import mlflow_tracking  # noqa: PLC0415
+
+    return mlflow_tracking(uri, folder, recipe=recipe, fill=fill)
+
+
+def _need_mlflow() -> None:
+    try:
+        import mlflow  # noqa: F401, PLC0415
+    except ModuleNotFoundError as error:
+        raise TorchfinchError("tracking and registry need mlflow", "pip install 'torchfinch[tracking]'") from error

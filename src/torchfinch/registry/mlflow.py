@@ -1,21 +1,14 @@
 """MLflow as the registry: an archive is the only file of a logged model, and its digest a tag of the version."""
 
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is loaded
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
 import mlflow
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from torchfinch.archive import read_archive
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import replacing, sha256
+from torchfinch.registry.connection import connect, experiment, told
 
 _DIGEST = "sha256"
 
@@ -24,8 +17,7 @@ class MlflowRegistry:
     """Versions of registered models; aliases are `champion` and `challenger`."""
 
     def __init__(self, uri: str) -> None:
-        mlflow.set_tracking_uri(uri)
-        self._uri, self._client = uri, MlflowClient()
+        self._uri, self._client = uri, connect(uri)
 
     def register(self, archive: Path, *, alias: str | None = None) -> str:
         """Keep an archive; its name is the registered model's.
@@ -34,7 +26,7 @@ class MlflowRegistry:
             TorchfinchError: the file is no archive, or MLflow refused.
         """
         info = read_archive(archive)
-        with self._told():
+        with told(self._uri):
             known = [each for each in self._versions(info.digest) if each[0] == info.name]
             version = known[0][1] if known else self._create(archive, name=info.name, digest=info.digest)
             if alias:
@@ -43,13 +35,13 @@ class MlflowRegistry:
 
     def promoted(self, digest: str) -> None:
         """Move `champion` to the versions with this digest."""
-        with self._told():
+        with told(self._uri):
             for name, version in self._versions(digest):
                 self._client.set_registered_model_alias(name, "champion", version)
 
     def rolled_back(self, digest: str, reason: str) -> None:
         """Tag the versions with this digest."""
-        with self._told():
+        with told(self._uri):
             for name, version in self._versions(digest):
                 self._client.set_model_version_tag(name, version, "rolled_back", reason)
 
@@ -60,7 +52,7 @@ class MlflowRegistry:
             TorchfinchError: there is no such version, or its bytes are not those that were registered.
         """
         name, alias, number = _parse(reference)
-        with self._told(), tempfile.TemporaryDirectory() as temporary:
+        with told(self._uri), tempfile.TemporaryDirectory() as temporary:
             by_alias = self._client.get_model_version_by_alias
             found = by_alias(name, alias) if alias else self._client.get_model_version(name, number)
             fetched = mlflow.artifacts.download_artifacts(f"models:/{name}/{found.version}", dst_path=temporary)
@@ -74,9 +66,7 @@ class MlflowRegistry:
 
     def _create(self, archive: Path, *, name: str, digest: str) -> str:
         client = self._client
-        found = client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else client.create_experiment(name)
-        model = client.create_logged_model(experiment, name="archive")
+        model = client.create_logged_model(experiment(client, name), name="archive")
         client.log_model_artifact(model.model_id, str(archive))
         client.finalize_logged_model(model.model_id, "READY")
         if not client.search_registered_models(f"name = '{name}'"):
@@ -87,13 +77,6 @@ class MlflowRegistry:
     def _versions(self, digest: str) -> list[tuple[str, str]]:
         found = self._client.search_model_versions(f"tags.`{_DIGEST}` = '{digest}'")
         return [(each.name, str(each.version)) for each in found]
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except MlflowException as error:
-            raise TorchfinchError(f"{self._uri}: {str(error).splitlines()[0]}", "see it with: mlflow ui") from error
 
 
 def _parse(reference: str) -> tuple[str, str, str]:

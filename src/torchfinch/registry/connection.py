@@ -1,0 +1,56 @@
+"""MLflow at an address, and its errors as one line."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from requests import RequestException
+from sqlalchemy.exc import SQLAlchemyError
+
+from torchfinch.errors import TorchfinchError
+
+_ADDRESSES = "--registry takes a database, sqlite:///mlflow.db, or a server, http://HOST:5000"
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of the database or server at `uri`, which this process then uses.
+
+    Raises:
+        TorchfinchError: it is no such address, or the database cannot be opened.
+    """
+    with told(uri):
+        mlflow.set_tracking_uri(uri)
+        return MlflowClient()
+
+
+def experiment(client: MlflowClient, name: str) -> str:
+    """The number of the experiment of that name, which is made where there is none."""
+    found = client.get_experiment_by_name(name)
+    return str(found.experiment_id if found else client.create_experiment(name))
+
+
+def shown(uri: str) -> str:
+    """An address without the password in it."""
+    return re.sub(r"//[^/@]*@", "//***@", uri)
+
+
+@contextmanager
+def told(uri: str, hint: str = _ADDRESSES) -> Iterator[None]:
+    """What MLflow, its database or the way there says against the block, as one line."""
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+        if _unreachable(error):
+            raise TorchfinchError(f"{shown(uri)} does not answer", _ADDRESSES) from error
+        sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip())[0]
+        raise TorchfinchError(f"{shown(uri)}: {sentence}", hint) from error
+
+
+def _unreachable(error: BaseException | None) -> bool:
+    """Whether a request got no answer, which MLflow tells inside its own error."""
+    if error is None or isinstance(error, RequestException):
+        return error is not None
+    return _unreachable(error.__cause__ or error.__context__)

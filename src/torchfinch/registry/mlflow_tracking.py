@@ -1,0 +1,94 @@
+"""A training as a run of MLflow: settings, epochs, scores, origin, the page, and the network itself."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import mlflow
+import mlflow.pytorch
+import numpy as np
+import torch
+from mlflow.exceptions import MlflowException
+
+from torchfinch.console import err
+from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation import load_model
+from torchfinch.registry.connection import connect, experiment, shown, told
+from torchfinch.registry.record import Record, read_record, unfinished_folder
+
+Fill = Callable[[Path], object]
+"""Writes files into a folder that is there."""
+_KEPT = ("model.json", "history.jsonl", "evaluation.json")
+_MOST = 100
+"""Parameters in one request, by MLflow's rule."""
+
+
+@contextmanager
+def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Iterator[None]:
+    """A run in the experiment `recipe` while the block leaves `folder`: FINISHED, KILLED by Ctrl-C, or FAILED.
+
+    Raises:
+        TorchfinchError: MLflow refused, before the block or after it; what the block left is unharmed.
+    """
+    client = connect(uri)
+    with told(uri):
+        name = mlflow.start_run(experiment_id=experiment(client, recipe)).info.run_name
+    try:
+        yield
+    except BaseException as error:
+        _abandon(uri, folder, status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    try:
+        with told(uri, f"torchfinch runs track {folder} tries again"):
+            _log_record(read_record(folder))
+            _log_files(folder, fill)
+            _log_network(folder)
+            mlflow.end_run("FINISHED")
+    except BaseException:
+        with suppress(MlflowException):
+            mlflow.end_run("FAILED")
+        raise
+    err.print(f"tracked as {name} in the experiment {recipe} of {shown(uri)}", markup=False, soft_wrap=True)
+
+
+def _abandon(uri: str, folder: Path, *, status: str) -> None:
+    """Keep what is known of a training that did not end; what stopped it is told, not MLflow's own trouble."""
+    try:
+        with told(uri):
+            unfinished = unfinished_folder(folder)
+            if unfinished:
+                _log_record(read_record(unfinished))
+            mlflow.end_run(status)
+    except TorchfinchError as error:
+        err.print(f"not tracked: {error.message}", markup=False, soft_wrap=True)
+
+
+def _log_record(record: Record) -> None:
+    parameters = list({**record.settings, **record.network}.items())
+    for start in range(0, len(parameters), _MOST):
+        mlflow.log_params(dict(parameters[start : start + _MOST]))
+    commit = record.origin.get("git_revision")
+    mlflow.set_tags({**record.origin, **({"mlflow.source.git.commit": commit} if commit else {})})
+    for epoch in record.epochs:
+        mlflow.log_metrics({name: epoch[name] for name in epoch if isinstance(epoch[name], float)}, step=epoch["epoch"])
+    mlflow.log_metrics(dict(record.scores))
+
+
+def _log_files(folder: Path, fill: Fill) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        fill(Path(temporary))
+        mlflow.log_artifacts(temporary)
+    for name in _KEPT:
+        if (folder / name).exists():
+            mlflow.log_artifact(str(folder / name))
+
+
+def _log_network(folder: Path) -> None:
+    """As an exported graph: whoever loads it runs no code of ours, and needs none of it."""
+    model = load_model(folder)
+    example = np.zeros((2, model.preprocessing.channels, *model.preprocessing.size), np.float32)  # (N, C, H, W)
+    needs = [f"torch=={torch.__version__.partition('+')[0]}"]
+    mlflow.pytorch.log_model(
+        model.network, name="model", input_example=example, serialization_format="pt2", pip_requirements=needs
+    )

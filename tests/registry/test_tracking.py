@@ -1,0 +1,151 @@
+"""Trainings in a real MLflow: finished, of earlier, and stopped; and what is told where MLflow cannot be used."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from registry.test_runs import EPOCH, write_checkpoint, write_run
+from typer.testing import CliRunner, Result
+
+from torchfinch.cli import build
+from torchfinch.errors import TorchfinchError
+from torchfinch.registry import open_registry, tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::Warning:mlflow", "ignore::Warning:sqlalchemy", "ignore::Warning:torch"),
+]
+
+
+def torchfinch(*words: object) -> Result:
+    return CliRunner().invoke(build(), [str(word) for word in words])
+
+
+def client(uri: str) -> "MlflowClient":
+    import mlflow
+
+    return mlflow.MlflowClient(uri)
+
+
+def newest(uri: str, experiment: str) -> "Run":
+    asked = client(uri)
+    found = asked.get_experiment_by_name(experiment)
+    assert found
+    return asked.search_runs([found.experiment_id], order_by=["start_time DESC"])[0]
+
+
+def nothing(folder: Path) -> None:
+    pass
+
+
+def test_a_training_is_kept_with_all_that_is_known_of_it(database: str, here: Path) -> None:
+    result = torchfinch(
+        "train", "digits", "--set", "epochs=2", "--set", "width=4", "--no-pack", "--track", "--registry", database
+    )
+    assert result.stdout == "runs/digits\n", (result.output, result.exception)
+    run = newest(database, "digits")
+    described = json.loads((here / "runs" / "digits" / "model.json").read_text())
+
+    assert run.info.status == "FINISHED"
+    assert (run.data.params["epochs"], run.data.params["optimizer.name"]) == ("2", "adamw")
+    assert run.data.params["network.width"] == "4"
+    assert run.data.tags["data_digest"] == described["lineage"]["data_digest"]
+    losses = client(database).get_metric_history(run.info.run_id, "validation_loss")
+    history = [json.loads(line) for line in (here / "runs" / "digits" / "history.jsonl").read_text().splitlines()]
+    assert [(loss.step, loss.value) for loss in losses] == [
+        (each["epoch"], each["validation_loss"]) for each in history
+    ]
+    assert run.data.metrics["test_accuracy"] == described["lineage"]["metrics"]["test_accuracy"]
+    kept = {each.path for each in client(database).list_artifacts(run.info.run_id)}
+    assert kept == {"report.html", "environment.json", "model.json", "history.jsonl", "evaluation.json"}
+
+
+def test_the_logged_network_is_a_graph_that_answers_as_the_run_folders(database: str, colour_run: Path) -> None:
+    import mlflow.pytorch
+
+    with tracking(database, colour_run, recipe="graphs", fill=nothing):
+        pass
+    outputs = newest(database, "graphs").outputs
+    assert outputs
+    network = mlflow.pytorch.load_model(f"models:/{outputs.model_outputs[0].model_id}")
+
+    assert isinstance(network, torch.fx.GraphModule)
+    assert network(torch.ones(3, 3, 16, 16)).tolist() == [[2.0] * 3] * 3
+
+
+def test_a_run_of_earlier_is_kept_by_its_folder(database: str, tmp_path: Path) -> None:
+    write_run(tmp_path / "a", seed=3)
+    result = torchfinch("runs", "track", "a", "--registry", database)
+
+    assert result.exit_code == 0, result.exception
+    run = newest(database, "colours")
+    assert (run.info.status, run.data.params["seed"]) == ("FINISHED", "3")
+    assert run.data.tags["mlflow.source.git.commit"] == "c" * 40 + "-dirty"
+    assert {each.path for each in client(database).list_artifacts(run.info.run_id)} >= {"report.html", "model.json"}
+
+
+@pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), "KILLED"), (TorchfinchError("no"), "FAILED")])
+def test_a_training_that_stops_is_kept_with_its_finished_epochs(
+    database: str, tmp_path: Path, stop: BaseException, status: str
+) -> None:
+    write_checkpoint(tmp_path / "stopped.checkpoints")
+    with pytest.raises(type(stop)), tracking(database, tmp_path / "stopped", recipe="stopped", fill=nothing):
+        raise stop
+
+    run = newest(database, "stopped")
+    assert (run.info.status, run.data.params["epochs"]) == (status, "10")
+    assert run.data.metrics["validation_loss"] == EPOCH["validation_loss"]
+
+
+def test_with_tracking_off_nothing_is_written(tmp_path: Path) -> None:
+    with tracking(None, tmp_path / "a", recipe="a", fill=nothing):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("http://somebody:secret@127.0.0.1:9", r"^http://\*\*\*@127.0.0.1:9 does not answer"),
+        ("mlruns", "^mlruns: The filesystem tracking backend"),
+        ("nowhere://x", "^nowhere://x: .*unsupported URI"),
+        ("sqlite:////proc/x/mlflow.db", "^sqlite:////proc/x/mlflow.db: .*No such file"),
+        ("postgresql://x/y", "^postgresql://x/y: No module named"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_told_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TorchfinchError, match=said), tracking(uri, tmp_path / "a", recipe="a", fill=nothing):
+        pytest.fail("the training has begun")
+
+
+def test_a_database_that_breaks_meanwhile_is_told_and_the_run_folder_is_unharmed(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/own.db"
+
+    def train() -> None:
+        with tracking(uri, tmp_path / "a", recipe="a", fill=nothing):
+            write_run(tmp_path / "a")
+            with sqlite3.connect(tmp_path / "own.db") as broken:
+                broken.execute("DROP TABLE params")
+            broken.close()
+
+    with pytest.raises(TorchfinchError, match=r"no such table: params \(hint: torchfinch runs track .*/a tries again"):
+        train()
+    assert (tmp_path / "a" / "model.json").exists()
+
+
+def test_an_unknown_alias_and_a_missing_model_are_told(database: str, colour_archive: Path, tmp_path: Path) -> None:
+    registry = open_registry(database)
+    registry.register(colour_archive)
+    for reference in ("models:/colours@nobody", "models:/nothing@champion", "models:/colours/77"):
+        with pytest.raises(TorchfinchError, match="not found"):
+            registry.fetch(reference, tmp_path)
