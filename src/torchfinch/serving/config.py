@@ -40,7 +40,7 @@ def read_properties(path: Path) -> dict[str, str]:
 
 def derive(base: Mapping[str, str], overrides: Mapping[str, str]) -> str:
     """The text of a properties file: `base` with `overrides`, variables expanded."""
-    merged = {key: _expand(value) for key, value in {**base, **overrides}.items()}
+    merged = {key: expand(value) for key, value in {**base, **overrides}.items()}
     return "".join(f"{key}={_escape(value)}\n" for key, value in merged.items())
 
 
@@ -97,5 +97,6 @@ def _escape(value: str) -> str:
     return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
 
 
-def _expand(value: str) -> str:
+def expand(value: str) -> str:
+    """`value` with every `$$NAME$$` replaced by the environment variable of that name; empty where there is none."""
     return re.sub(r"\$\$(\w+)\$\$", lambda match: os.environ.get(match[1], ""), value)

@@ -147,7 +147,7 @@ class _Settings:
 
 
 def _settings(name: str, file: Path, *, store: Path, folder: Path, port: int | None) -> _Settings:
-    base = config.read_properties(file)
+    base = {key: config.expand(value) for key, value in config.read_properties(file).items()}
     runtime = folder / "run"
     if len(str(runtime)) > _LONGEST_FOLDER:
         runtime = Path(tempfile.mkdtemp(prefix="torchfinch-"))

@@ -208,7 +208,7 @@ def cluster(control_plane: Path, request: pytest.FixtureRequest) -> Cluster:
     namespace = f"t{abs(hash(request.node.name)) % 10**8}"
     made = Cluster(control_plane, namespace)
     made("create", "namespace", namespace)
-    made("apply", "-k", str(ROOT / "k8s" / "controller"))
+    made("apply", "-f", str(ROOT / "k8s" / "controller" / "rbac.yaml"))
     made("apply", "-f", "-", stdin=(Path(__file__).parent / "app.yaml").read_text())
     return made
 

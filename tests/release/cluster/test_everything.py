@@ -1,0 +1,135 @@
+"""Everything real: the project's manifests, TorchServes in pods, a gateway, Prometheus, Locust, the controller."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from colours import write_colour_run
+from release.cluster.conftest import MISSING
+from release.cluster.everything import PROMETHEUS, ROOT, Everything, within
+
+from torchfinch.archive import pack_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+VERSIONS = {"1.0": None, "2.0": None, "3.0": ROOT / "demo" / "broken.py"}
+FASTER = {
+    "apiVersion": "torchfinch.dev/v1alpha1",
+    "kind": "CanaryRelease",
+    "metadata": {"name": "digits"},
+    "spec": {
+        "steps": [{"weight": 25}, {"weight": 50}, {"weight": 100}],
+        "analysis": {"interval": "1s", "minRequests": 60, "maxLatencyRatio": 20},
+        "evidence": {"kind": "Prometheus", "address": PROMETHEUS},
+    },
+}
+
+
+def images(folder: Path) -> dict[str, Path]:
+    """Commands that do what the images of `k8s/images/Containerfile` do, by repository."""
+    run = write_colour_run(folder / "run")
+    for name in ("model.json", "golden/golden.json"):  # the broken version dislikes eights
+        (run / name).write_text((run / name).read_text().replace("green", "eight"))
+    (run / "golden" / "green.png").rename(run / "golden" / "eight.png")
+    starts = {"torchfinch": ""}
+    for version, handler in VERSIONS.items():
+        archive = pack_run(run, name="digits", version=version, handler=handler, output=folder / f"{version}.mar")
+        starts[f"v{version}/digits"] = (
+            f"mkdir -p model_store && cp {archive} model_store/digits.mar && cp {ROOT}/k8s/images/config.properties .\n"
+        )
+    made = {}
+    for name, before in starts.items():
+        made[name] = folder / f"{name.replace('/', '-')}.sh"
+        made[name].write_text(f'#!/bin/sh -e\n{before}exec torchfinch "$@"\n')
+        made[name].chmod(0o755)
+    return made
+
+
+def overlay(folder: Path) -> Path:
+    """What a user's own overlay is: the shipped one, with other images and a few settings."""
+    folder.mkdir()
+    (folder / "release.yaml").write_text(yaml.safe_dump(FASTER))
+    content = {
+        "resources": [os.path.relpath(ROOT / "k8s" / "overlays" / "local", folder)],
+        "images": [{"name": "digits", "newName": "v1.0/digits"}],
+        "replicas": [{"name": "torchfinch-controller", "count": 2}],
+        "patches": [{"path": "release.yaml"}],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Everything]:
+    if not {"TORCHFINCH_ENVTEST", "KUBEBUILDER_ASSETS"} <= os.environ.keys():
+        if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    made = Everything(tmp_path, images(tmp_path))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+def test_everything(world: Everything, tmp_path: Path) -> None:
+    world.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
+    world.kubectl("wait", "crd/canaryreleases.torchfinch.dev", "--for=condition=Established", "--timeout=30s")
+    world.kubectl("apply", "--server-side", "-k", str(overlay(tmp_path / "overlay")))
+    world.kubectl("rollout", "status", "-n", "digits", "deployment/digits-stable", "--timeout=120s")
+    world.kubectl("wait", "-n", "digits", "canary/digits", "--for=condition=RouteSynced", "--timeout=60s")
+
+    traffic = world.run("torchfinch", "loadtest", "http://127.0.0.1:80", "--model", "digits", "--image",
+                        tmp_path / "run" / "golden", "--rate", "60", "--duration", "10m", "--json")  # fmt: skip
+    offer(world, "2.0")
+    assert within(90, lambda: weights(world)[1] > 0), told(world)
+    killed = leader(world)
+    assert world.kill("torchfinch-controller") == 2
+    ended(world, "Promoted")
+    assert leader(world) != killed
+    assert weights(world) == [100, 0]
+    stable = world.get("deployment", "digits-stable")["spec"]["template"]["spec"]
+    assert stable["containers"][0]["image"] == "v2.0/digits:2.0"
+
+    offer(world, "3.0")
+    ended(world, "RolledBack")
+    assert weights(world) == [100, 0]
+    reason = world.get("canary", "digits")["status"]["reason"]
+    assert "error rate" in reason, reason
+
+    traffic.send_signal(signal.SIGINT)
+    summary = json.loads(traffic.communicate(timeout=60)[0])
+    failed = {version: counted["failures"] for version, counted in summary["versions"].items()}
+    assert set(failed) == set(VERSIONS), failed
+    assert world.query("sum(max_over_time(Requests5XX[10m]))") == failed.pop("3.0") > 0
+    assert not any(failed.values()), (failed, summary["reasons"])
+
+
+def offer(world: Everything, version: str) -> None:
+    """What a person does to release a version."""
+    image = f"server=v{version}/digits:{version}"
+    world.kubectl("set", "image", "-n", "digits", "deployment/digits-canary", image)
+
+
+def ended(world: Everything, condition: str) -> None:
+    wait = ("wait", "-n", "digits", "canary/digits", f"--for=condition={condition}", "--timeout=150s")
+    try:
+        world.kubectl(*wait, timeout=170)
+    except AssertionError as error:
+        raise AssertionError(told(world)) from error
+
+
+def told(world: Everything) -> str:
+    return world.kubectl("torchfinch", "history", "digits", "-n", "digits")
+
+
+def weights(world: Everything) -> list[int]:
+    return [each["weight"] for each in world.get("httproute", "digits")["spec"]["rules"][0]["backendRefs"]]
+
+
+def leader(world: Everything) -> str:
+    return str(world.get("lease", "torchfinch-controller")["spec"]["holderIdentity"])
