@@ -21,6 +21,7 @@ _COMMANDS = {  # in the order of the way from a script to production
     "evaluate": "evaluate:evaluate",
     "compare": "compare:compare",
     "tune": "tune:tune",
+    "runs": "runs:app",
     "pack": "pack:pack",
     "inspect": "pack:inspect",
     "verify": "pack:verify",
