@@ -1,18 +1,15 @@
 """Prove an archive: digests, loading in a fresh process with only the archive on its path, golden requests."""
 
 import hashlib
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from torchfinch.archive.golden import difference
 from torchfinch.archive.read import DIGESTS, ArchiveInfo, read_archive, unpack
+from torchfinch.archive.worker import WorkerError, run_worker
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,10 @@ def verify(path: Path, *, timeout: float = 300) -> Verification:
         folder = Path(temporary) / "model"
         unpack(path, folder)
         digests = _check_digests(info, folder)
-        report = _run(folder, timeout) if digests.ok is not False else {"traceback": None, "answers": []}
-    if digests.ok is False:
-        return Verification(info, (digests,))
-    loads = Check("loads", report["traceback"] is None, report["loaded"])
-    return Verification(info, (digests, loads, *_check_answers(info, report)), report["traceback"])
+        if digests.ok is False:
+            return Verification(info, (digests,))
+        checks, traceback = _run(info, folder, timeout)
+    return Verification(info, (digests, *checks), traceback)
 
 
 def _check_digests(info: ArchiveInfo, folder: Path) -> Check:
@@ -68,33 +64,21 @@ def _check_digests(info: ArchiveInfo, folder: Path) -> Check:
     return Check("digests", True, f"{len(found)} files are as they were packed")
 
 
-def _run(folder: Path, timeout: float) -> dict[str, Any]:
-    package = Path(str(resources.files("torchfinch")))
-    output = folder.parent / "report.json"
-    command: list[str | Path] = [
-        sys.executable,
-        "-I",
-        package / "archive" / "verify_worker.py",
-        package / "testing.py",
-        folder,
-        output,
-    ]
+def _run(info: ArchiveInfo, folder: Path, timeout: float) -> tuple[Sequence[Check], str | None]:
+    loaded = ""
     try:
-        process = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, cwd=folder)
-    except subprocess.TimeoutExpired:
-        return {"loaded": "", "traceback": f"no answer within {timeout:g} s", "answers": []}
-    if not output.exists():
-        return {"loaded": "", "traceback": process.stderr[-4000:] or f"exit code {process.returncode}", "answers": []}
-    report: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    return report
+        with run_worker(folder, timeout=timeout) as worker:
+            loaded = worker.loaded
+            bodies = [*(golden.body for golden in info.golden), b"this is no image"] if info.golden else []
+            answers = worker.ask(*bodies).answers if bodies else ()
+    except WorkerError as fault:
+        return (Check("loads", False, loaded),), fault.traceback
+    return (Check("loads", True, loaded), *_check_answers(info, answers)), None
 
 
-def _check_answers(info: ArchiveInfo, report: dict[str, Any]) -> Sequence[Check]:
-    if report["traceback"] is not None:
-        return ()
+def _check_answers(info: ArchiveInfo, answers: Sequence[tuple[int, Any]]) -> Sequence[Check]:
     if not info.golden:
         return (Check("golden", None, "the archive has no golden requests"),)
-    answers = report["answers"]
     wrong = [
         difference(golden, answer) if status == 200 else f"{golden.name}: status {status}: {answer}"
         for golden, (status, answer) in zip(info.golden, answers, strict=False)

@@ -20,6 +20,7 @@ _COMMANDS = {  # in the order of the way from a script to production
     "crossval": "crossval:crossval",
     "evaluate": "evaluate:evaluate",
     "compare": "compare:compare",
+    "diff": "diff:diff",
     "tune": "tune:tune",
     "runs": "runs:app",
     "pack": "pack:pack",
