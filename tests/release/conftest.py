@@ -2,6 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from release.playing import Play
 
 from torchfinch.release.spec import Spec
 
@@ -24,3 +25,8 @@ def make_spec(**changes: Any) -> Spec:
 @pytest.fixture(name="make_spec")
 def _make_spec() -> MakeSpec:
     return make_spec
+
+
+@pytest.fixture
+def play(make_spec: MakeSpec) -> Play:
+    return Play(make_spec)

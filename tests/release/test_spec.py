@@ -3,7 +3,8 @@ import re
 import pytest
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.spec import Spec, parse_duration, parse_manifest
+from torchfinch.release.fields import parse_duration
+from torchfinch.release.spec import Spec, parse_manifest
 
 MANIFEST = """
 apiVersion: torchfinch.dev/v1alpha1

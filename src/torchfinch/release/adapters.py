@@ -21,6 +21,8 @@ class View:
     canary: Arm
     offered: str | None
     """Digest of the canary that the spec offers; empty for none, None where it cannot be read."""
+    mirror: int = 0
+    """Percent of the requests whose copies go to the canary."""
     synced: bool = True
     """Whether what routes has taken up what is set."""
     trouble: tuple[str, ...] = ()
@@ -33,7 +35,10 @@ class Router(Protocol):
         """Read weights, mark and versions; changes nothing that serves."""
 
     def set_weight(self, mark: Mark) -> None:
-        """Send `mark.weight` percent to the canary and keep the mark, in one request that happens or does not."""
+        """Send `mark.weight` percent to the canary and copies of `mark.mirror` percent, and keep the mark.
+
+        All in one request that happens or does not.
+        """
 
     def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
         """Have `digest` run in `role`, and return when it can answer or has failed, which `observe` then tells.
@@ -66,8 +71,22 @@ class Request:
     action: Action | None = None
 
 
+class Outcomes(Protocol):
+    """Is told how releases end, such as a registry of models. What was told may be told again."""
+
+    def promoted(self, digest: str) -> None:
+        """The version is stable now: the archive's SHA-256, or the Deployment's digest where that is not known."""
+
+    def rolled_back(self, digest: str, reason: str) -> None:
+        """The version was taken back."""
+
+
 class Store(Protocol):
     """Keeps what must survive."""
+
+    @property
+    def name(self) -> str:
+        """The release's, for people."""
 
     def load(self) -> State:
         """The last state saved; a new one where there is none."""

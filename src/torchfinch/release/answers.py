@@ -6,6 +6,7 @@ from torchfinch.release.rules import accumulate, merged
 from torchfinch.release.sequential import gather
 from torchfinch.release.spec import Action, Spec
 from torchfinch.release.state import (
+    JUDGED,
     UNDERWAY,
     Act,
     Check,
@@ -70,7 +71,7 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
         )
         state = _weighed(spec, state, seen)
     if state.phase is Phase.PAUSED and not spec.paused and state.hand is None:
-        state = replace(state, phase=Phase.PROGRESSING)
+        state = replace(state, phase=Phase.SHADOWING if state.mirror else Phase.PROGRESSING)
     return Look(spec, state, seen, now, elapsed, notes)
 
 
@@ -81,7 +82,7 @@ def _weighed(spec: Spec, state: State, seen: Seen) -> State:
     counted, since = state.evidence.counted, state.at_step
     settled = counted.canary.requests >= since.canary.requests and counted.stable.requests >= since.stable.requests
     steady = state.verified and settled and seen.weight == state.weight
-    share = state.weight / 100 if steady else None
+    share = state.weight / 100 if steady and state.weight else None
     evidence = gather(state.evidence, state.total, analysis=spec.analysis, weight=state.weight, share=share)
     return replace(state, evidence=evidence)
 
@@ -94,16 +95,22 @@ def _take_over(state: State, seen: Seen) -> tuple[State, tuple[str, ...]]:
     mark = seen.mark
     if not mark or mark.revision <= state.revision or not state.stable or mark.phase is Phase.PROMOTED:
         return state, ()
-    if mark.canary != state.canary or (mark.phase is Phase.PROGRESSING and mark.weight == 0):
-        state = replace(state, total=Pair(), evidence=Evidence(), last=None, started=state.at)
-    state = changed(state, phase=mark.phase, canary=mark.canary, weight=mark.weight, reason=mark.reason)
+    begun = mark.canary != state.canary or (mark.phase is Phase.PROGRESSING and mark.weight == 0)
+    if begun or (state.weight == 0 and mark.phase in JUDGED):  # what was counted before is not this phase's evidence
+        state = replace(state, total=Pair(), evidence=Evidence(), last=None)
+    state = replace(state, started=state.at if begun else state.started)
+    state = changed(
+        state, phase=mark.phase, canary=mark.canary, weight=mark.weight, mirror=mark.mirror, reason=mark.reason
+    )
     ended = None if mark.phase in UNDERWAY else state.at
     note = f"took over at weight {mark.weight}, which was set before the state was written: {mark.reason}"
     done = state.done if mark.action in {"", *state.done} else (*state.done, mark.action)
     return replace(state, revision=mark.revision, ended=ended, done=done), (note,)
 
 
-def changed(state: State, *, phase: Phase, reason: str, weight: int | None = None, canary: str | None = None) -> State:
+def changed(
+    state: State, *, phase: Phase, reason: str, weight: int | None = None, canary: str | None = None, mirror: int = 0
+) -> State:
     """A state that has moved: the router must follow, and the step's clock and evidence start again."""
     return replace(
         state,
@@ -111,6 +118,7 @@ def changed(state: State, *, phase: Phase, reason: str, weight: int | None = Non
         reason=reason,
         weight=state.weight if weight is None else weight,
         canary=state.canary if canary is None else canary,
+        mirror=mirror,
         revision=state.revision + 1,
         verified=False,
         hand=None,
@@ -132,6 +140,7 @@ def _set(state: State) -> SetWeight:
         weight=state.weight,
         reason=state.reason,
         action=state.done[-1] if state.done else "",
+        mirror=state.mirror,
     )
     return SetWeight(mark=mark)
 
@@ -141,9 +150,18 @@ def forward(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
     weight, state = at.spec.next_weight(at.state.weight), at.state
     if weight is None:
         return move(changed(state, phase=Phase.PROMOTING, weight=100, reason=reason), checks=checks)
-    if state.weight == 0:  # only now can the canary get a request: what an earlier one got is not its evidence
-        state = replace(state, total=Pair(), evidence=Evidence(), last=at.seen.reading)
+    if state.weight == 0:  # only now can the canary get a user: what it answered before is not evidence of the steps
+        state = _counting_anew(at)
     return move(changed(state, phase=Phase.PROGRESSING, weight=weight, reason=reason), checks=checks)
+
+
+def mirror(at: Look, percent: int, reason: str) -> Decision:
+    """Copies of requests to the canary, before it has any weight."""
+    return move(changed(_counting_anew(at), phase=Phase.SHADOWING, weight=0, mirror=percent, reason=reason))
+
+
+def _counting_anew(at: Look) -> State:
+    return replace(at.state, total=Pair(), evidence=Evidence(), last=at.seen.reading)
 
 
 def back(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:

@@ -11,10 +11,13 @@ from functools import partial
 from typing import Any, TypeVar
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.adapters import Evidence, Router, Store, View
+from torchfinch.release.adapters import Evidence, Outcomes, Router, Store, View
 from torchfinch.release.decide import decide
+from torchfinch.release.external import ExternalChecks
+from torchfinch.release.news import Herald
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import (
+    JUDGED,
     UNDERWAY,
     Act,
     Arm,
@@ -52,7 +55,10 @@ class Tick:
 
 
 class Controller:
-    """Drives one release. `read_spec` is asked at each turn and may raise `TorchfinchError`, which is reported."""
+    """Drives one release. `read_spec` is asked at each turn and may raise `TorchfinchError`, which is reported.
+
+    `outcomes` is told of promotions and rollbacks beside the loop; where it fails, that is logged and changes nothing.
+    """
 
     def __init__(
         self,
@@ -61,6 +67,7 @@ class Controller:
         router: Router,
         evidence: Evidence,
         store: Store,
+        outcomes: Outcomes | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._read_spec = read_spec
@@ -68,16 +75,17 @@ class Controller:
         self._evidence = evidence
         self._store = store
         self._clock = clock
+        self._checks = ExternalChecks()
+        self._herald = Herald(outcomes)
         self._spec: Spec | None = None
         self._recorded: dict[str, Any] = {}
 
     def run(self, *, until: Callable[[Tick], bool], sleep: Callable[[float], None] = time.sleep) -> Tick:
-        """Turn until `until` says so; returns the last turn."""
-        while True:
-            tick = self.tick()
-            if until(tick):
-                return tick
+        """Turn until `until` says so; returns the last turn, when everybody has been told of it."""
+        while not until(tick := self.tick()):
             sleep(tick.spec.analysis.interval)
+        self._herald.finish()
+        return tick
 
     def tick(self) -> Tick:
         """One turn: everything is read anew, one decision is taken, carried out and kept."""
@@ -92,6 +100,7 @@ class Controller:
         tick = Tick(time=now, spec=spec, seen=seen, decision=decision, trouble=(*seen.trouble, *trouble))
         self._record(tick, before)
         self._store.save(decision.state)
+        self._herald.tell(self._store.name, spec, before=before, after=decision.state, seen=seen)
         return tick
 
     def _wanted(self, state: State, trouble: list[str]) -> Spec:
@@ -110,14 +119,17 @@ class Controller:
         blind = View(weight=None, mark=None, stable=Arm(ready=None), canary=Arm(ready=None), offered=None)
         view = self._try(partial(self._router.observe, spec), trouble) or blind
         reading: Reading | None = self._try(self._evidence.read, trouble) if state.phase in UNDERWAY else None
+        judged = state.phase in JUDGED and state.verified
         return Seen(
             offered=view.offered,
             weight=view.weight,
             mark=view.mark,
+            mirror=view.mirror,
             synced=view.synced,
             stable=view.stable,
             canary=view.canary,
             reading=reading,
+            findings=self._checks.findings(spec, state, release=self._store.name) if judged else (),
             trouble=(*view.trouble, *trouble),
         )
 

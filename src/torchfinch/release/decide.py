@@ -7,14 +7,25 @@ a laptop and one on a cluster run through the same lines.
 from collections.abc import Callable
 from dataclasses import replace
 
-from torchfinch.release.answers import Look, back, changed, end, forward, look, move, reassert, rest, start, wait
-from torchfinch.release.policies import judgement, step_judgement
-from torchfinch.release.rules import since_step, undecided
+from torchfinch.release.answers import (
+    Look,
+    back,
+    changed,
+    end,
+    forward,
+    look,
+    mirror,
+    move,
+    reassert,
+    rest,
+    start,
+    wait,
+)
+from torchfinch.release.judging import judged
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import (
     UNDERWAY,
     Act,
-    Check,
     Decision,
     Deploy,
     Phase,
@@ -35,7 +46,7 @@ def decide(spec: Spec, state: State, seen: Seen, now: float) -> Decision:
         decision = rule(at)
         if decision:
             return replace(decision, notes=(*at.notes, *decision.notes))
-    return _judged(at)
+    return judged(at)
 
 
 def _promoted(at: Look) -> Decision | None:
@@ -82,7 +93,7 @@ def _rolling_back(at: Look) -> Decision | None:
         return None
     if at.wish:
         return replace(move(at.granted(at.wish).state), notes=(f"{at.wish.type} does not apply: rolling back",))
-    if at.seen.weight != 0:
+    if at.seen.weight != 0 or at.seen.mirror:
         return move(at.state)
     if not at.seen.stable.digest:  # aborted amid a promotion, when stable had begun to take the canary's version
         return rest(at, at.state.reason, Deploy(role="stable", digest=at.state.stable))
@@ -114,6 +125,8 @@ def _at_rest(at: Look) -> Decision | None:
         return None
     if at.shown > 0:
         return move(state, notes=(f"the router showed weight {at.shown} with no release under way: put back to 0",))
+    if at.seen.mirror:
+        return move(state, notes=("the router mirrored requests with no release under way: put back",))
     if wish and wish.type == "retry" and state.phase is Phase.ROLLED_BACK and at.seen.weight == 0:
         fresh = Deploy(role="canary", digest=state.canary, fresh=True)
         return start(at.granted(wish), state.canary, "a person asked to retry", fresh)
@@ -133,7 +146,8 @@ def _retirement(at: Look) -> tuple[Act, ...]:
 def _plain_failure(at: Look) -> Decision | None:
     """Comes before every minimum, and even while paused."""
     arm, answered = at.seen.canary, at.state.total.canary
-    if at.shown > 0 and at.state.weight > 0 and arm.ready == 0:
+    served = at.shown > 0 and at.state.weight > 0
+    if (served or at.state.mirror) and arm.ready == 0:
         return back(at, f"the canary has no ready endpoint at weight {at.shown}")
     if answered.requests >= _FIRST and answered.errors >= answered.requests:
         return back(at, f"all of the canary's first {answered.requests} requests failed")
@@ -216,14 +230,25 @@ def _routed(at: Look) -> Decision | None:
     state, shown = at.state, at.seen.weight
     if shown != state.weight:
         return reassert(at, f"setting weight {state.weight}, for the router shows {shown}")
+    if at.seen.mirror != state.mirror:
+        return reassert(at, f"mirroring {state.mirror} % of the requests, for the router mirrors {at.seen.mirror} %")
     if not at.seen.synced:
         return wait(at, f"the route with weight {shown} is not taken up yet")
-    if state.weight == 0:
-        return forward(at, "the canary is ready")
+    if state.weight == 0 and not (state.mirror and at.spec.shadow):
+        return _begin(at)
     if not state.verified:
-        seen = replace(state, verified=True, at_step=state.total, reason=f"weight {shown} is in the router")
-        return Decision(state=seen)
+        copied = f"copies of {state.mirror} % of the requests go to the canary"
+        reason = copied if state.mirror else f"weight {shown} is in the router"
+        return Decision(state=replace(state, verified=True, at_step=state.total, reason=reason))
     return None
+
+
+def _begin(at: Look) -> Decision:
+    """The canary is ready: its first requests are copies where a shadow phase is wanted, else users'."""
+    shadow = at.spec.shadow
+    if shadow and not at.state.mirror:
+        return mirror(at, shadow.percent, "the canary is ready; copies of requests are sent to it first")
+    return forward(at, "the canary is ready")
 
 
 def _evidence(at: Look) -> Decision | None:
@@ -252,58 +277,3 @@ RULES: tuple[Callable[[Look], Decision | None], ...] = (
     _routed,
     _evidence,
 )
-
-
-def _judged(at: Look) -> Decision:
-    """The rule of the release: back where all its evidence breaks a limit, not before it has enough requests."""
-    analysis = at.spec.analysis
-    at = replace(at, state=replace(at.state, in_step=at.state.in_step + at.elapsed))
-    requests = at.state.total.canary.requests
-    enough = _at_least("requests", requests, analysis.min_requests)
-    checks = (enough, *judgement(analysis, at.state))
-    if enough.verdict == "hold":
-        return wait(at, f"{requests} of {analysis.min_requests} canary requests", checks=undecided(checks))
-    broken = [check for check in checks if check.verdict == "fail"]
-    if broken:
-        return back(at, "; ".join(map(_told, broken)), checks)
-    unclear = [check for check in checks if check.verdict == "hold"]
-    if unclear:
-        return wait(at, "; ".join(map(_told, unclear)), checks=checks)
-    return _step(at, checks)
-
-
-def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
-    """Forward when the step has its requests, they too keep the limits, and its time is over."""
-    state, step = at.state, at.spec.step_at(at.state.weight)
-    own = since_step(state.total, state.at_step)
-    requests = _at_least("step requests", own.canary.requests, step.min_requests or at.spec.analysis.min_requests)
-    duration = _at_least("step duration", state.in_step, step.duration or 0.0)
-    checks = (*checks, requests, duration)
-    if requests.verdict == "hold":
-        counted = f"{requests.value} of {requests.limit} canary requests at weight {state.weight}"
-        return wait(at, counted, checks=checks)
-    step_checks = step_judgement(at.spec.analysis, state)
-    broken = [check for check in step_checks if check.verdict == "fail"]
-    doubts = [check for check in step_checks if check.verdict == "hold"]
-    if doubts:
-        return rest(at, f"not forward yet: {'; '.join(map(_told, doubts))}", checks=checks)
-    if broken:
-        named = tuple(replace(check, name=f"step {check.name}") for check in broken)
-        return wait(at, f"not forward: {'; '.join(map(_told, named))}", checks=(*checks, *undecided(named)))
-    if not at.seen.stable.ready:
-        return wait(at, "cannot tell whether stable could take the traffic back", checks=checks)
-    if duration.verdict == "hold":
-        return rest(at, f"{state.in_step:.0f} of {step.duration:g} s at weight {state.weight}", checks=checks)
-    return forward(at, f"{requests.value} canary requests at weight {state.weight} keep the limits", checks)
-
-
-def _at_least(name: str, value: float, limit: float) -> Check:
-    return Check(name=name, value=value, limit=limit, verdict="pass" if value >= limit else "hold", note="at least")
-
-
-def _told(check: Check) -> str:
-    return f"{check.name} {_shown(check, check.value)} is over {_shown(check, check.limit)} ({check.note})"
-
-
-def _shown(check: Check, value: float | None) -> str:
-    return f"{1000 * (value or 0.0):.4g} ms" if "latency" in check.name else f"{value:.4g}"

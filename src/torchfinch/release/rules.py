@@ -48,10 +48,10 @@ def subtract(now: Counters, before: Counters) -> Counters:
         client_errors=now.client_errors - before.client_errors,
         latency_sum=max(now.latency_sum - before.latency_sum, 0.0),
         latency_count=now.latency_count - before.latency_count,
-        latency_buckets=tuple(
-            max(new - old, 0) for new, old in zip_longest(now.latency_buckets, before.latency_buckets, fillvalue=0)
-        ),
+        latency_buckets=_less(now.latency_buckets, before.latency_buckets),
         error_blocks=now.error_blocks - before.error_blocks,
+        classes=_less(now.classes, before.classes),
+        confidences=_less(now.confidences, before.confidences),
     )
 
 
@@ -74,10 +74,20 @@ def grow(total: Counters, new: Counters) -> Counters:
         client_errors=total.client_errors + new.client_errors,
         latency_sum=total.latency_sum + new.latency_sum,
         latency_count=total.latency_count + new.latency_count,
-        latency_buckets=tuple(map(sum, zip_longest(total.latency_buckets, new.latency_buckets, fillvalue=0))),
+        latency_buckets=_more(total.latency_buckets, new.latency_buckets),
         error_blocks=total.error_blocks + hit,
         block_failed=open_now > 0 and (stays or (hit > 0 and hit == fresh)),
+        classes=_more(total.classes, new.classes),
+        confidences=_more(total.confidences, new.confidences),
     )
+
+
+def _less(now: tuple[int, ...], before: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(new - old, 0) for new, old in zip_longest(now, before, fillvalue=0))
+
+
+def _more(total: tuple[int, ...], new: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(map(sum, zip_longest(total, new, fillvalue=0)))
 
 
 def since_step(total: Pair, at_step: Pair) -> Pair:

@@ -26,8 +26,10 @@ _NOTHING = Request()
 class World:
     """Both versions, their traffic and a clock; everything may be changed by hand between two ticks."""
 
+    name: str = "digits"
     offered: str | None = "two"
     weight: int = 0
+    mirror: int = 0
     synced: bool = True
     mark: Mark | None = None
     stable: Arm = _FIRST
@@ -61,7 +63,8 @@ class World:
         rates, times = error_rate or {}, latency or {}
         canary = sum(random.random() * 100 < self.weight for _ in range(requests)) if random else None
         canary = round(requests * self.weight / 100) if canary is None else canary
-        for digest, count in ((self.stable.digest, requests - canary), (self.canary.digest, canary)):
+        copies = round(requests * self.mirror / 100)
+        for digest, count in ((self.stable.digest, requests - canary), (self.canary.digest, canary + copies)):
             rate = rates.get(digest, 0.0)
             failed = sum(random.random() < rate for _ in range(count)) if random else round(count * rate)
             seconds = times.get(digest, 0.01)
@@ -82,6 +85,7 @@ class World:
         return View(
             weight=self.weight,
             mark=self.mark,
+            mirror=self.mirror,
             synced=self.synced,
             stable=self.stable,
             canary=self.canary,
@@ -89,9 +93,9 @@ class World:
         )
 
     def set_weight(self, mark: Mark) -> None:
-        """Weight and mark at once."""
+        """Weight, mirror and mark at once."""
         with self._change("set_weight"):
-            self.weight, self.mark = mark.weight, mark
+            self.weight, self.mirror, self.mark = mark.weight, mark.mirror, mark
 
     def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:  # noqa: ARG002  the protocol's
         """Start what can be started."""
@@ -149,8 +153,8 @@ class World:
         return self.asked
 
     def restart_router(self) -> None:
-        """Lose weights, mark and counters, as a router's own restart does."""
-        self.weight, self.mark = 0, None
+        """Lose weights, mirror, mark and counters, as a router's own restart does."""
+        self.weight, self.mirror, self.mark = 0, 0, None
         self.counted.clear()
 
     def lose(self, role: Role) -> None:

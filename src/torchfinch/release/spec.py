@@ -4,136 +4,19 @@ The manifest is long-lived: it names the archives and the rules, and a changed c
 Its shape is that of the custom resource of the same kind, so that one manifest can be read here and there.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainSerializer,
-    Tag,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from torchfinch.errors import TorchfinchError
-
-API_VERSION = "torchfinch.dev/v1alpha1"
-KIND = "CanaryRelease"
-
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
+from torchfinch.release.backends import ROUTES, Route, Source
+from torchfinch.release.fields import Duration, Fields
+from torchfinch.release.options import ExternalCheck, Force, Notify, Shadow
 
 
-def parse_duration(value: object) -> float:
-    """Seconds of `500ms`, `1.5s`, `2m` or `1h30m`; a number without a unit is refused, since it could mean either."""
-    text = str(value).strip()
-    parts = _DURATION.findall(text)
-    if isinstance(value, bool) or not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{value!r} is no duration; write a number with a unit, such as 10s, 2m or 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
-
-
-class _Manifest(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(parse_duration),
-    Field(ge=0.001),
-    PlainSerializer(lambda seconds: f"{seconds:g}s", when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|h|m|s))+$"}),
-]
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-
-
-class Source(_Manifest):
-    """Where a version comes from: an archive on one machine, a Deployment on a cluster."""
-
-    archive: str | None = Field(default=None, min_length=1)
-    """Path of a `.mar` file, from the folder where the controller runs."""
-    deployment: Name | None = None
-    """The Deployment whose pods serve this version."""
-    service: Name | None = None
-    """The Service in front of them; named as the Deployment where left out."""
-
-    @model_validator(mode="after")
-    def _one(self) -> "Source":
-        if (self.archive is None) == (self.deployment is None):
-            raise ValueError("name either an archive (one machine) or a deployment (cluster)")
-        return self
-
-    @property
-    def backend(self) -> str:
-        """The Service's name."""
-        return self.service or self.deployment or ""
-
-
-class EnvoyRoute(_Manifest):
-    """One machine: an Envoy of the release's own in front of both versions."""
-
-    kind: Literal["Envoy"] = "Envoy"
-    host: str = "127.0.0.1"
-    port: int = Field(ge=1, le=65535)
-    timeout: Duration = 60.0
-    """Longest wait for an answer; beyond it the user gets 504 and the version an error."""
-
-
-class HTTPRoute(_Manifest):
-    """Gateway API: the weights of the two Services in every rule that has both, or in one rule."""
-
-    kind: Literal["HTTPRoute"]
-    name: Name
-    rule: str | None = None
-    """Name of the only rule to touch."""
-
-
-class VirtualService(_Manifest):
-    """Istio: the weights of the two hosts in every HTTP route that has both, or in one."""
-
-    kind: Literal["VirtualService"]
-    name: Name
-    rule: str | None = None
-    """Name of the only HTTP route to touch."""
-
-
-class Replicas(_Manifest):
-    """No router: one Service over the pods of both Deployments, and the share of pods is the share of traffic."""
-
-    kind: Literal["Replicas"]
-
-
-def _kind(route: Any) -> str:
-    return str(route.get("kind", "Envoy")) if isinstance(route, dict) else str(getattr(route, "kind", "Envoy"))
-
-
-_ROUTES: dict[str | int, type[_Manifest]] = {
-    "Envoy": EnvoyRoute,
-    "HTTPRoute": HTTPRoute,
-    "VirtualService": VirtualService,
-    "Replicas": Replicas,
-}
-Route = Annotated[
-    Annotated[EnvoyRoute, Tag("Envoy")]
-    | Annotated[HTTPRoute, Tag("HTTPRoute")]
-    | Annotated[VirtualService, Tag("VirtualService")]
-    | Annotated[Replicas, Tag("Replicas")],
-    Discriminator(_kind),
-]
-
-
-class Measurements(_Manifest):
+class Measurements(Fields):
     """Where a cluster's counters are read: from the pods themselves, or from the Prometheus that scrapes them."""
 
     kind: Literal["Pods", "Prometheus"] = "Pods"
@@ -151,7 +34,7 @@ class Measurements(_Manifest):
         return self
 
 
-class Step(_Manifest):
+class Step(Fields):
     """One weight of the canary, and what must be seen before the next."""
 
     weight: int = Field(ge=1, le=100)
@@ -161,7 +44,7 @@ class Step(_Manifest):
     """Canary requests in this step; `analysis.minRequests` where left out."""
 
 
-class Analysis(_Manifest):
+class Analysis(Fields):
     """The rule. A limit of `null` switches its check off."""
 
     interval: Duration = 5.0
@@ -191,14 +74,14 @@ class Analysis(_Manifest):
         return self.max_age or max(3 * self.interval, 10.0)
 
 
-class Action(_Manifest):
+class Action(Fields):
     """One wish of a person; an `id` that was carried out is never carried out again."""
 
     type: Literal["promote", "abort", "retry", "skip", "resume"]
     id: str = Field(min_length=1, max_length=100)
 
 
-class Spec(_Manifest):
+class Spec(Fields):
     """Everything the decision needs to know of a person's wishes."""
 
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -217,6 +100,13 @@ class Spec(_Manifest):
     """Roll back when nothing moved forward for so long; pauses and a step's own duration do not count."""
     scale_down_delay: Duration | None = 30.0
     """So long after the end of a release its canary still runs; `null` leaves it running."""
+    checks: tuple[ExternalCheck, ...] = Field(default=(), max_length=10)
+    """Numbers of others that must be right as well."""
+    shadow: Shadow | None = None
+    """Only with an Envoy or HTTPRoute."""
+    force: Force | None = None
+    """Only with an Envoy or HTTPRoute."""
+    notify: Notify | None = None
     paused: bool = False
     """Hold the weight; a plain failure is still acted on."""
     action: Action | None = None
@@ -228,6 +118,23 @@ class Spec(_Manifest):
         if weights != sorted(set(weights)):
             raise ValueError(f"weights must rise from step to step, got {weights}")
         return steps if weights[-1] == 100 else (*steps, Step(weight=100))
+
+    @field_validator("checks")
+    @classmethod
+    def _told_apart(cls, checks: tuple[ExternalCheck, ...]) -> tuple[ExternalCheck, ...]:
+        names = [check.name for check in checks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"every check needs a name of its own, got {names}")
+        return checks
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Spec":
+        if (self.shadow or self.force) and self.route.kind not in {"Envoy", "HTTPRoute"}:
+            raise ValueError(f"shadow and force need route.kind Envoy or HTTPRoute, not {self.route.kind}")
+        for check in self.checks:
+            if check.query and not (check.address or self.evidence.address):
+                raise ValueError(f"check {check.name} has a query: name the address of its Prometheus")
+        return self
 
     def step_of(self, weight: int) -> int:
         """Number of the step that `weight` has reached: 0 before the first one, `len(steps)` at 100."""
@@ -242,13 +149,13 @@ class Spec(_Manifest):
         return next((step for step in self.steps if step.weight == weight), Step(weight=max(weight, 1)))
 
 
-class Metadata(_Manifest):
+class Metadata(Fields):
     """The release's name, which is also its folder."""
 
     name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)
 
 
-class Manifest(_Manifest):
+class Manifest(Fields):
     """The whole file."""
 
     api_version: Literal["torchfinch.dev/v1alpha1"]
@@ -272,13 +179,14 @@ def parse_manifest(text: str, *, source: str = "manifest") -> Manifest:
         raise TorchfinchError(f"{source}: {first_fault(error)}", "see docs/releases.md for every field") from error
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first fault that pydantic found: its place, and what is wrong there."""
+def first_fault(error: ValidationError, *, within: str = "") -> str:
+    """The first fault that pydantic found: its place (`within` what was read), and what is wrong there."""
     faults = error.errors(include_url=False)
     fault = next((each for each in faults if each["type"] == "extra_forbidden"), faults[0])  # else a typo is "missing"
-    where = _path([part for part in fault["loc"] if part not in _ROUTES])
+    where = _path([within, *(part for part in fault["loc"] if part not in ROUTES)])
     if fault["type"] == "extra_forbidden":
-        return f"{where} is no known field (allowed here: {', '.join(_allowed(fault['loc'][:-1]))})"
+        model = {each.__name__: each for each in (Manifest, Spec, Analysis)}[error.title]
+        return f"{where} is no known field (allowed here: {', '.join(_allowed(model, fault['loc'][:-1]))})"
     if fault["type"] == "missing":
         return f"{where} is missing"
     if fault["type"] in {"model_type", "model_attributes_type"}:
@@ -293,14 +201,13 @@ def first_fault(error: ValidationError) -> str:
 
 def _path(location: Sequence[str | int]) -> str:
     parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in location]
-    return "".join(parts).removeprefix(".") or "the document"
+    return "".join(parts).strip(".") or "the document"
 
 
-def _allowed(location: Sequence[str | int]) -> list[str]:
-    model: Any = Manifest
+def _allowed(model: Any, location: Sequence[str | int]) -> list[str]:
     for part in location:
         if isinstance(part, str):
-            model = _ROUTES.get(part) or _model_in(_field(model, part).annotation)
+            model = ROUTES.get(part) or _model_in(_field(model, part).annotation)
     return [field.alias for field in model.model_fields.values()]
 
 

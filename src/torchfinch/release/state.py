@@ -13,6 +13,7 @@ Verdict = Literal["pass", "fail", "hold", "skip"]
 class Phase(StrEnum):
     """Where a release stands. The last three are ends, from which only a person or a new canary leads on."""
 
+    SHADOWING = "Shadowing"
     PROGRESSING = "Progressing"
     PAUSED = "Paused"
     PROMOTING = "Promoting"
@@ -22,7 +23,8 @@ class Phase(StrEnum):
     ROLLED_BACK = "RolledBack"
 
 
-UNDERWAY = frozenset({Phase.PROGRESSING, Phase.PAUSED, Phase.PROMOTING})
+JUDGED = frozenset({Phase.SHADOWING, Phase.PROGRESSING})
+UNDERWAY = JUDGED | {Phase.PAUSED, Phase.PROMOTING}
 
 LATENCY_EDGES = (*(float(f"{0.001 * 1.2**step:.4g}") for step in range(51)), 10.0)
 """Upper edges of the latency buckets, seconds: a factor 1.2 apart from 1 ms to 10 s, as in the SDK's metrics."""
@@ -35,7 +37,9 @@ class Counters:
     `errors` are 5xx, resets and timeouts; `client_errors` are 4xx; latency is in seconds over `latency_count` answers.
     `latency_buckets` has, for each of `LATENCY_EDGES`, the answers that took no longer, and last all that were timed;
     it is empty where no histogram is measured. `error_blocks` counts blocks of ten requests with at least one error
-    (see `rules.grow`); `block_failed` says whether the block not yet full is one of them.
+    (see `rules.grow`); `block_failed` says whether the block not yet full is one of them. `classes` are predictions by
+    class, those above the last bin counted in it; `confidences` are predictions by upper edges of confidence, and last
+    all; both are empty where the handler does not tell them.
     """
 
     requests: int = 0
@@ -46,6 +50,8 @@ class Counters:
     latency_buckets: tuple[int, ...] = ()
     error_blocks: int = 0
     block_failed: bool = False
+    classes: tuple[int, ...] = ()
+    confidences: tuple[int, ...] = ()
 
     @property
     def error_rate(self) -> float:
@@ -119,6 +125,8 @@ class Arm:
     """Endpoints that can answer; None where it cannot be told."""
     failed: str = ""
     """Why this digest could not be started."""
+    archive: str = ""
+    """SHA-256 of the archive that is served, where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +143,22 @@ class Mark:
     reason: str
     action: str = ""
     """Id of the last action carried out."""
+    mirror: int = 0
+    """Percent of the requests whose copies go to the canary."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What an external check was told."""
+
+    name: str
+    at: float
+    """When it was asked."""
+    revision: int
+    """The state's, when it was asked: what was told of another step says nothing of this one."""
+    value: float | None = None
+    problem: str = ""
+    """Why there is no value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +171,14 @@ class Seen:
     """The canary's percentage in the router; None where it cannot be read."""
     mark: Mark | None = None
     """None where the router has lost it, as after its restart."""
+    mirror: int = 0
+    """Percent of the requests whose copies the router sends to the canary."""
     synced: bool = True
     """Whether what routes has taken up what is set."""
     stable: Arm = Arm()
     canary: Arm = Arm()
     reading: Reading | None = None
+    findings: tuple[Finding, ...] = ()
     trouble: tuple[str, ...] = ()
     """What could not be seen, for people."""
 
@@ -167,6 +194,8 @@ class State:
     """Digest of the release under way, or of the last one."""
     weight: int = 0
     """The weight that this release has reached; the router never shows more."""
+    mirror: int = 0
+    """Percent of the requests whose copies go to the canary; only at weight 0, before the first step."""
     hand: int | None = None
     """The weight to which a person lowered the canary in the router."""
     revision: int = 0
@@ -201,11 +230,13 @@ class Check:
     limit: float | None
     verdict: Verdict
     note: str = ""
+    condition: str = ""
+    """How value and limit are compared; empty for: the value must not be over the limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetWeight:
-    """Send `mark.weight` percent to the canary, and leave the mark with it."""
+    """Send `mark.weight` percent to the canary and copies of `mark.mirror` percent, and leave the mark with it."""
 
     mark: Mark
 

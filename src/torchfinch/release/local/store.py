@@ -40,6 +40,11 @@ class FileStore:
         self.history = folder / "history.jsonl"
 
     @property
+    def name(self) -> str:
+        """The release's."""
+        return self.folder.name
+
+    @property
     def exists(self) -> bool:
         """Whether a controller has ever run here."""
         return (self.folder / "state.json").exists()

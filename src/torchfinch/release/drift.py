@@ -1,0 +1,49 @@
+"""How differently two versions predict on copies of the same requests. Pure."""
+
+import math
+from collections.abc import Sequence
+
+from torchfinch.release.state import Check, Pair
+
+
+def drift(pair: Pair, limit: float | None) -> tuple[Check, ...]:
+    """Checks of predicted classes and of confidences; skipped where the handlers do not tell them."""
+    stable, canary = pair.stable, pair.canary
+    return (
+        _check("class drift", stable.classes, canary.classes, limit),
+        _check("confidence drift", _bins(stable.confidences), _bins(canary.confidences), limit),
+    )
+
+
+def stability_index(expected: Sequence[int], seen: Sequence[int]) -> float | None:
+    """Population stability index of two histograms with the same bins; None where one of them is empty.
+
+    PSI = sum((q - p) ln(q / p)) over the bins that either has, with half a count added to each. What two samples of
+    one distribution would differ by in expectation, (bins - 1) (1/n + 1/m), is taken off; the least is 0.
+    """
+    pairs = [each for each in zip(expected, seen, strict=True) if any(each)]
+    n, m = sum(expected), sum(seen)
+    if not n or not m:
+        return None
+    rest = 0.5 * len(pairs)
+    shares = [((first + 0.5) / (n + rest), (second + 0.5) / (m + rest)) for first, second in pairs]
+    index = sum((q - p) * math.log(q / p) for p, q in shares)
+    return max(index - (len(pairs) - 1) * (1 / n + 1 / m), 0.0)
+
+
+def _check(name: str, stable: Sequence[int], canary: Sequence[int], limit: float | None) -> Check:
+    width = max(len(stable), len(canary))
+    filled = [(*counts, *[0] * (width - len(counts))) for counts in (stable, canary)]
+    value = stability_index(*filled)
+    return Check(
+        name=name,
+        value=value,
+        limit=limit,
+        verdict="skip" if value is None or limit is None else "fail" if value > limit else "pass",
+        note=f"of {sum(canary)} predictions; stable {sum(stable)}",
+    )
+
+
+def _bins(cumulative: Sequence[int]) -> tuple[int, ...]:
+    """Counts of each bucket, out of counts up to each edge; the last two are equal, as no confidence is over 1."""
+    return tuple(max(now - before, 0) for before, now in zip((0, *cumulative), cumulative, strict=False))

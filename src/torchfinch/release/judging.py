@@ -1,0 +1,98 @@
+"""The judgement of what was measured: back, on hold, or forward to the next step. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from torchfinch.release.answers import Look, back, forward, rest, wait
+from torchfinch.release.conditions import conditions
+from torchfinch.release.drift import drift
+from torchfinch.release.options import Shadow
+from torchfinch.release.policies import judgement, step_judgement
+from torchfinch.release.rules import since_step, undecided
+from torchfinch.release.spec import Step
+from torchfinch.release.state import Check, Decision
+
+
+def judged(at: Look) -> Decision:
+    """The rule of the release: back where all its evidence breaks a limit, not before it has enough requests."""
+    at = replace(at, state=replace(at.state, in_step=at.state.in_step + at.elapsed))
+    requests = at.state.total.canary.requests
+    minimum = _minimum(at) if at.state.mirror else at.spec.analysis.min_requests
+    enough = _at_least("requests", requests, minimum)
+    checks = (enough, *judgement(at.spec.analysis, at.state), *_beside_the_rule(at))
+    if enough.verdict == "hold":
+        kind = "copied" if at.state.mirror else "canary"
+        return wait(at, f"{requests} of {minimum} {kind} requests", checks=undecided(checks))
+    broken = _with("fail", checks)
+    if broken:
+        return back(at, _all_told(broken), checks)
+    unclear = _with("hold", checks)
+    if unclear:
+        return wait(at, _all_told(unclear), checks=checks)
+    return _step(at, checks)
+
+
+def _beside_the_rule(at: Look) -> Iterable[Check]:
+    """What the versions predict on copies of the same requests, and what others were asked."""
+    state, shadow = at.state, at.spec.shadow
+    if state.mirror and shadow:
+        yield from drift(state.total, shadow.max_drift)
+    since = at.now - at.spec.analysis.freshness
+    yield from conditions(at.spec.checks, at.seen.findings, revision=state.revision, since=since)
+
+
+def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
+    """Forward when the step has its requests, they too keep the limits, and its time is over."""
+    state, seconds = at.state, _part(at).duration or 0.0
+    own = since_step(state.total, state.at_step)
+    requests = _at_least("step requests", own.canary.requests, _minimum(at))
+    duration = _at_least("step duration", state.in_step, seconds)
+    checks = (*checks, requests, duration)
+    where = "copied requests" if state.mirror else f"canary requests at weight {state.weight}"
+    if requests.verdict == "hold":
+        return wait(at, f"{requests.value} of {requests.limit} {where}", checks=checks)
+    step_checks = step_judgement(at.spec.analysis, state)
+    broken, doubts = _with("fail", step_checks), _with("hold", step_checks)
+    if doubts:
+        return rest(at, f"not forward yet: {_all_told(doubts)}", checks=checks)
+    if broken:
+        named = tuple(replace(check, name=f"step {check.name}") for check in broken)
+        return wait(at, f"not forward: {_all_told(named)}", checks=(*checks, *undecided(named)))
+    if not at.seen.stable.ready:
+        return wait(at, "cannot tell whether stable could take the traffic back", checks=checks)
+    if duration.verdict == "hold":
+        return rest(at, f"{state.in_step:.0f} of {seconds:g} s at weight {state.weight}", checks=checks)
+    return forward(at, f"{requests.value} {where} keep the limits", checks)
+
+
+def _part(at: Look) -> Step | Shadow:
+    """What the manifest says of the part of the release that is under way."""
+    if at.state.mirror and at.spec.shadow:
+        return at.spec.shadow
+    return at.spec.step_at(at.state.weight)
+
+
+def _minimum(at: Look) -> int:
+    return _part(at).min_requests or at.spec.analysis.min_requests
+
+
+def _at_least(name: str, value: float, limit: float) -> Check:
+    return Check(name=name, value=value, limit=limit, verdict="pass" if value >= limit else "hold", note="at least")
+
+
+def _with(verdict: str, checks: Iterable[Check]) -> tuple[Check, ...]:
+    return tuple(check for check in checks if check.verdict == verdict)
+
+
+def _all_told(checks: Iterable[Check]) -> str:
+    return "; ".join(map(_told, checks))
+
+
+def _told(check: Check) -> str:
+    if check.condition:
+        return f"{check.name}{'' if check.value is None else f' {check.value:.4g}'}: {check.note}"
+    return f"{check.name} {_shown(check, check.value)} is over {_shown(check, check.limit)} ({check.note})"
+
+
+def _shown(check: Check, value: float | None) -> str:
+    return f"{1000 * (value or 0.0):.4g} ms" if "latency" in check.name else f"{value:.4g}"

@@ -1,0 +1,64 @@
+"""What is written down, and what can be decided again from it."""
+
+import pytest
+from release.playing import Play
+
+from torchfinch.release.replay import replay
+from torchfinch.release.state import Arm, Phase
+
+
+def test_checks_carry_value_limit_and_sample_sizes(play: Play) -> None:
+    play.at_weight(5, requests=0)
+    play.tick(2000, error_rate={"two": 0.02, "one": 0.02})
+    checks = {check.name: check for check in play.ticks[-1].decision.checks}
+    assert checks["requests"].value == 100
+    assert (checks["error rate"].value, checks["error rate"].limit) == (0.02, 0.05)
+    assert checks["error rate"].note == "2 of 100; stable 38 of 1900"
+    assert checks["error rate against stable"].limit == pytest.approx(0.04)
+
+
+def test_a_history_replays_to_the_same_decisions(play: Play) -> None:
+    play.at_weight(25)
+    play.world.weight = 10
+    play.tick()
+    play.ask("resume")
+    play.world.broken.add("read")
+    play.tick(100)
+    play.world.broken.clear()
+    play.controller = play.world.controller(lambda: play.spec)  # another process takes over
+    play.ended(error_rate={"two": 0.2})
+    play.change(paused=True)
+    play.world.offered = "three"
+    for _ in range(3):
+        play.tick()
+    replayed = list(replay(play.world.history))
+    assert len(replayed) == len(play.world.history) > 10
+    assert all(turn.same for turn in replayed)
+
+
+def test_a_changed_rule_shows_in_a_replay(play: Play) -> None:
+    play.ended(error_rate={"two": 0.2})
+    milder = play.make_spec(analysis={"maxErrorRate": None, "maxErrorRatio": None})
+    for line in play.world.history:
+        if "spec" in line["input"]:
+            line["input"]["spec"] = milder.model_dump(mode="json", by_alias=True)
+    assert not all(turn.same for turn in replay(play.world.history))
+
+
+def test_a_release_at_rest_writes_no_line_per_turn(play: Play) -> None:
+    play.ended()
+    lines = len(play.world.history)
+    for _ in range(50):
+        play.tick(1000)
+    assert len(play.world.history) <= lines + 1
+
+
+def test_a_first_start_waits_for_a_stable_version(play: Play) -> None:
+    play.world.stable = Arm()
+    play.tick()
+    assert (play.phase, play.reason) == (Phase.IDLE, "waiting for a first stable version")
+
+
+def test_no_canary_is_no_release(play: Play) -> None:
+    play.world.offered = ""
+    assert play.ended() is Phase.IDLE
