@@ -24,7 +24,7 @@ def test_a_server_that_answers_otherwise_than_promised_is_not_started(
     (run / "model.json").write_text(json.dumps(described))
     archive = pack_run(run, name="colours", version="2.0", output=tmp_path / "store" / "colours.mar")
 
-    with pytest.raises(TorchfinchError, match="colours 2[.]0 does not answer as its archive promises"):
+    with pytest.raises(TorchfinchError, match=r"colours 2\.0 does not answer as its archive promises"):
         TorchServes("r", home=tmp_path / ".torchfinch").start(make_spec(model="colours"), "a", archive)
 
     assert processes_of(tmp_path) == []
