@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from torchfinch.cli.outcomes import RegistryUri, outcomes
 from torchfinch.cli.releases import HOME, Name, find_release, list_releases
 from torchfinch.cli.replay import replay
 from torchfinch.cli.simulate import simulate
@@ -40,6 +41,7 @@ def run(
             help="Return when the release has ended: 0 promoted or nothing to release, 1 rolled back, 130 interrupted.",
         ),
     ] = False,
+    registry: RegistryUri = None,
 ) -> None:
     """Be the controller of a release, here, until Ctrl-C; the manifest is read again at every turn."""
     from torchfinch.release.local.router import edge
@@ -52,12 +54,13 @@ def run(
     store = FileStore(release_folder(name, home=HOME))
     router = local_router(name, home=HOME)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    told = outcomes(registry)
     try:
         with store.locked():
             with err.status("starting the stable version and Envoy ..."):
                 router.prepare(release.spec)
             err.print(f"http://{route.host}:{route.port}/predictions/{release.spec.model}")
-            controller = local_controller(manifest, router=router, store=store)
+            controller = local_controller(manifest, router=router, store=store, outcomes=told)
             last = _show(controller.run, store, until_done=until_done)
     except KeyboardInterrupt:
         err.print(f"the controller ended; servers and weights stay (torchfinch canary stop {name} ends them)")

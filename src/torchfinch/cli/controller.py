@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from torchfinch.cli.outcomes import RegistryUri, outcomes
 from torchfinch.console import err
 
 
@@ -19,6 +20,7 @@ def controller(
     alone: Annotated[
         bool, typer.Option("--alone", help="Do not wait for the Lease; only where no other controller can run.")
     ] = False,
+    registry: RegistryUri = None,
 ) -> None:
     """Drive the CanaryReleases of a cluster: one JSON line per decision on stdout; ends when the Lease is lost."""
     from torchfinch.release.cluster.api import Api
@@ -27,7 +29,8 @@ def controller(
 
     api = Api(context)
     home = namespace or api.namespace
-    operator = Operator(api, namespace=None if everywhere else home, workers=workers)
+    told = outcomes(registry)
+    operator = Operator(api, namespace=None if everywhere else home, workers=workers, outcomes=told)
     if alone:
         operator.run()
         return

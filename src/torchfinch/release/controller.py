@@ -84,8 +84,12 @@ class Controller:
         """Turn until `until` says so; returns the last turn, when everybody has been told of it."""
         while not until(tick := self.tick()):
             sleep(tick.spec.analysis.interval)
-        self._herald.finish()
+        self.finish()
         return tick
+
+    def finish(self) -> None:
+        """Wait until everybody has been told the news, for a while at most."""
+        self._herald.finish()
 
     def tick(self) -> Tick:
         """One turn: everything is read anew, one decision is taken, carried out and kept."""

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class _Errand:
     what: str
-    run: Callable[[], None]
+    run: Callable[[], object]
 
 
 class Errands:
@@ -30,7 +30,7 @@ class Errands:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
 
-    def put(self, what: str, run: Callable[[], None]) -> None:
+    def put(self, what: str, run: Callable[[], object]) -> None:
         """Have `run` called soon; where it goes on raising `TorchfinchError`, `what` was not done is logged."""
         with self._lock:
             if len(self._waiting) == _MOST:

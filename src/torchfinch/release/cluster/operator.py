@@ -11,6 +11,7 @@ import time
 from typing import TextIO
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.release.adapters import Outcomes
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache, Key, key_of, service_of
 from torchfinch.release.cluster.evidence import ClusterEvidence, Fetcher
@@ -33,8 +34,17 @@ _LONGEST_PAUSE = 60.0
 class Operator:
     """Drives every CanaryRelease of a namespace, or of the cluster."""
 
-    def __init__(self, api: Api, *, namespace: str | None = None, workers: int = 8, log: TextIO = sys.stdout) -> None:
+    def __init__(
+        self,
+        api: Api,
+        *,
+        namespace: str | None = None,
+        workers: int = 8,
+        outcomes: Outcomes | None = None,
+        log: TextIO = sys.stdout,
+    ) -> None:
         self._api = api
+        self._outcomes = outcomes
         self._log = log
         self._workers = workers
         self._cache = Cache(api, KINDS, namespace=namespace)
@@ -117,7 +127,7 @@ class Operator:
             measured=lambda: evidence.problem,
             log=self._log,
         )
-        return Controller(read_spec=read_spec, router=router, evidence=evidence, store=store)
+        return Controller(read_spec=read_spec, router=router, evidence=evidence, store=store, outcomes=self._outcomes)
 
     def _changed(self, kind: Kind, found: Object) -> None:
         """Look soon at every release that this object belongs to."""

@@ -11,6 +11,7 @@ from torchfinch.release.state import Arm
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"
 _VERSION = "app.kubernetes.io/version"
+_ARCHIVE = "torchfinch.dev/archive"
 _HASH = "pod-template-hash"
 
 
@@ -28,6 +29,11 @@ def label(deployment: Object) -> str:
     template = deployment["spec"]["template"]
     named = template["metadata"].get("labels", {}).get(_VERSION)
     return str(named or template["spec"]["containers"][0]["image"].rpartition("/")[2])
+
+
+def archive(deployment: Object) -> str:
+    """SHA-256 of the archive that the pods serve, where an annotation of theirs tells it."""
+    return str(deployment["spec"]["template"]["metadata"].get("annotations", {}).get(_ARCHIVE, ""))
 
 
 def replicas(deployment: Object) -> int:
@@ -70,6 +76,7 @@ def stable_arm(deployment: Object, endpoints: int) -> Arm:
         label=label(deployment),
         running=replicas(deployment) > 0,
         ready=endpoints,
+        archive=archive(deployment),
     )
 
 
@@ -83,6 +90,7 @@ def canary_arm(deployment: Object, endpoints: int, *, weight: int) -> Arm:
         running=wanted > 0,
         ready=None if endpoints and rolling else endpoints,
         failed=stuck(deployment) if wanted and endpoints < wanted else "",
+        archive=archive(deployment),
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from torchfinch.archive import read_archive
 from torchfinch.errors import TorchfinchError
+from torchfinch.release.adapters import Outcomes
 from torchfinch.release.controller import Controller
 from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.router import EnvoyRouter
@@ -95,8 +96,14 @@ def local_router(release: str, *, home: Path) -> EnvoyRouter:
     return EnvoyRouter(release_folder(release, home=home), TorchServes(release, home=home))
 
 
-def local_controller(manifest: Path, *, router: EnvoyRouter, store: FileStore) -> Controller:
+def local_controller(
+    manifest: Path, *, router: EnvoyRouter, store: FileStore, outcomes: Outcomes | None = None
+) -> Controller:
     """The controller of a manifest, which is read again at every turn."""
     return Controller(
-        read_spec=lambda: read_manifest(manifest).spec, router=router, evidence=EnvoyEvidence(router), store=store
+        read_spec=lambda: read_manifest(manifest).spec,
+        router=router,
+        evidence=EnvoyEvidence(router),
+        store=store,
+        outcomes=outcomes,
     )
