@@ -139,7 +139,7 @@ class _Releases:
 
     def all(self) -> "list[Object]":
         """Every one."""
-        return list(self._api.get(self._kind.path(self.namespace))["items"])
+        return self._api.list_all(self._kind.path(self.namespace))[0]
 
     def one(self, name: str) -> "tuple[Object, str]":
         """The one of this name, and a version to watch from.

@@ -107,6 +107,17 @@ class Everything:
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["data"]["result"]
         return float(found[0]["value"][1]) if found else 0.0
 
+    def asked(self, account: str) -> set[tuple[str, str, str]]:
+        """API group, resource and verb of all that a service account, NAMESPACE:NAME, was allowed to do."""
+        found = set()
+        for event in map(json.loads, self.audit.read_text().splitlines()):
+            if event["user"]["username"] == f"system:serviceaccount:{account}":
+                where = event["objectRef"]
+                resource = "/".join(filter(None, [where["resource"], where.get("subresource")]))
+                assert event["annotations"]["authorization.k8s.io/decision"] == "allow", event
+                found.add((where.get("apiGroup", ""), resource, event["verb"]))
+        return found
+
     def kill(self, deployment: str) -> int:
         """SIGKILL to the process of every pod of a Deployment; how many these were."""
         begin = str(self.data / "pods" / f"digits_{deployment}-")

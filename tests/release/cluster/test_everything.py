@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,29 +63,32 @@ def overlay(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Everything]:
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
     if not {"TORCHFINCH_ENVTEST", "KUBEBUILDER_ASSETS"} <= os.environ.keys():
         if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
             pytest.fail(MISSING)
         pytest.skip(MISSING)
-    made = Everything(tmp_path, images(tmp_path))
+    home = tmp_path_factory.mktemp("everything")
+    made = Everything(home, images(home))
     try:
         made.start()
+        made.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
+        made.kubectl("wait", "crd/canaryreleases.torchfinch.dev", "--for=condition=Established", "--timeout=30s")
         yield made
     finally:
         made.close()
 
 
-def test_everything(world: Everything, tmp_path: Path) -> None:
-    world.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
-    world.kubectl("wait", "crd/canaryreleases.torchfinch.dev", "--for=condition=Established", "--timeout=30s")
-    world.kubectl("apply", "--server-side", "-k", str(overlay(tmp_path / "overlay")))
+def test_a_good_version_is_promoted_and_a_broken_one_taken_back_without_a_failed_request_owed_to_it(
+    world: Everything,
+) -> None:
+    world.kubectl("apply", "--server-side", "-k", str(overlay(world.home / "overlay")))
     world.kubectl("rollout", "status", "-n", "digits", "deployment/digits-stable", "--timeout=120s")
     world.kubectl("wait", "-n", "digits", "canary/digits", "--for=condition=RouteSynced", "--timeout=60s")
 
     traffic = world.run("torchfinch", "loadtest", "http://127.0.0.1:80", "--model", "digits", "--image",
-                        tmp_path / "run" / "golden", "--rate", "60", "--duration", "10m", "--json")  # fmt: skip
+                        world.home / "run" / "golden", "--rate", "60", "--duration", "10m", "--json")  # fmt: skip
     offer(world, "2.0")
     assert within(90, lambda: weights(world)[1] > 0), told(world)
     killed = leader(world)
@@ -107,6 +111,39 @@ def test_everything(world: Everything, tmp_path: Path) -> None:
     assert set(failed) == set(VERSIONS), failed
     assert world.query("sum(max_over_time(Requests5XX[10m]))") == failed.pop("3.0") > 0
     assert not any(failed.values()), (failed, summary["reasons"])
+
+
+def test_the_controller_uses_every_right_that_it_ships_with_and_no_other(world: Everything) -> None:
+    rights = (ROOT / "k8s" / "controller" / "rbac.yaml").read_text()
+    granted = {
+        (group, resource, verb)
+        for document in yaml.safe_load_all(rights)
+        for rule in document.get("rules", [])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    world.kubectl("create", "namespace", "rights")
+    world.kubectl("apply", "--server-side", "-f", str(Path(os.environ["KUBEBUILDER_ASSETS"]) / "manifests" / "istio"))
+    world.kubectl("apply", "-n", "rights", "-k", str(ROOT / "k8s" / "controller"))
+    world.kubectl("apply", "-n", "rights", "-f", str(Path(__file__).with_name("rights.yaml")))
+    ready = "--for=jsonpath={.status.readyReplicas}=1"
+    world.kubectl("wait", "-n", "rights", "deployment/one-canary", ready, "--timeout=90s")
+
+    def missing() -> set[tuple[str, str, str]]:
+        """A promotion that never comes to an end, aborted, while somebody else edits everything."""
+        for word, phase in (("promote", "Promoting"), ("abort", "RolledBack"), ("retry", "Progressing")):
+            world.kubectl("torchfinch", word, "one", "-n", "rights")
+            reached = f"--for=jsonpath={{.status.phase}}={phase}"
+            world.kubectl("wait", "-n", "rights", "canary/one", reached, "--timeout=60s")
+        return granted - world.asked("rights:torchfinch-controller")
+
+    editing = world.run(sys.executable, Path(__file__).with_name("editing.py"), "rights")
+    try:
+        assert within(120, lambda: not missing()), missing()
+    finally:
+        editing.kill()
+    assert world.asked("rights:torchfinch-controller") == granted
 
 
 def offer(world: Everything, version: str) -> None:
