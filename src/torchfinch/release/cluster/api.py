@@ -5,6 +5,7 @@ objects that it does not own, and must not lose the fields that it does not know
 """
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import urllib3
 from kubernetes import client
 from kubernetes import config as _config
 
+from torchfinch import __version__
 from torchfinch.errors import TorchfinchError
 
 Object = dict[str, Any]
@@ -42,13 +44,17 @@ class Api:
     def __init__(self, context: str | None = None, *, seconds: float = _SECONDS) -> None:
         self._seconds = seconds
         try:
-            config.load_config(context=context) if context else config.load_config()
+            if context or _where() or "KUBERNETES_SERVICE_HOST" not in os.environ:
+                config.load_kube_config(**_where(), context=context)
+            else:
+                config.load_incluster_config()
         except (config.ConfigException, OSError) as error:
             raise TorchfinchError(f"no cluster is configured: {error}", "set KUBECONFIG, or use --context") from error
         settings = client.Configuration.get_default()
         settings.retries = False  # a request that fails is an error at once: whoever asked knows when to ask again
         settings.connection_pool_maxsize = _CONNECTIONS
         self._client = client.ApiClient(settings)
+        self._client.user_agent = f"torchfinch/{__version__}"
         self.namespace = _namespace(context)
         self.may_change: Callable[[], bool] = lambda: True
         """Asked before every change of an object; one that comes too late is an `ApiError`."""
@@ -165,9 +171,14 @@ def _hint(status: int) -> str | None:
     return hints.get(status)
 
 
+def _where() -> dict[str, str]:
+    """The kubeconfig as it is set now: the client itself looks for it once, when it is imported."""
+    return {"config_file": os.environ["KUBECONFIG"]} if os.environ.get("KUBECONFIG") else {}
+
+
 def _namespace(context: str | None) -> str:
     try:
-        contexts, active = config.list_kube_config_contexts()
+        contexts, active = config.list_kube_config_contexts(**_where())
     except config.ConfigException:
         return _own_namespace()
     chosen = next((each for each in contexts if each["name"] == context), active)
