@@ -22,7 +22,8 @@ Key = tuple[str, str]
 class Cache:
     """Objects by kind, namespace and name.
 
-    `changed` is told of each object that is new, different or gone, `trouble` of what keeps a kind from being seen.
+    `changed` is told of each object that others made, changed (then also what it was before) or deleted, `trouble` of
+    what keeps a kind from being seen.
     """
 
     def __init__(self, api: Api, kinds: Iterable[Kind], *, namespace: str | None = None) -> None:
@@ -33,7 +34,7 @@ class Cache:
         self._lists = {kind: threading.Event() for kind in self._objects}
         self._versions: dict[Kind, str] = {}
         self._slices: dict[Key, dict[Key, Object]] = {}
-        self.changed: Callable[[Kind, Object], None] = lambda *_: None
+        self.changed: Callable[[Kind, Object, Object | None], None] = lambda *_: None
         self.trouble: Callable[[str], None] = lambda _: None
 
     def start(self) -> None:
@@ -121,7 +122,8 @@ class Cache:
             self._objects[kind][key] = trimmed(found)
             if kind is SLICES:
                 self._slices.setdefault(service_of(found), {})[key] = found
-        self.changed(kind, found)
+        if new:
+            self.changed(kind, found, known)
 
     def _drop(self, kind: Kind, found: Object) -> None:
         key = key_of(found)
@@ -129,7 +131,7 @@ class Cache:
             self._objects[kind].pop(key, None)
             if kind is SLICES:
                 self._slices.get(service_of(found), {}).pop(key, None)
-        self.changed(kind, found)
+        self.changed(kind, found, None)
 
 
 def trimmed(found: Object) -> Object:
@@ -144,6 +146,11 @@ def trimmed(found: Object) -> Object:
 def key_of(found: Object) -> Key:
     """Namespace and name of an object."""
     return found["metadata"]["namespace"], found["metadata"]["name"]
+
+
+def generation(found: Object) -> int:
+    """Of an object's spec; a change of the status leaves it as it was."""
+    return int(found["metadata"]["generation"])
 
 
 def service_of(found: Object) -> Key:

@@ -13,7 +13,7 @@ from typing import TextIO
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Outcomes
 from torchfinch.release.cluster.api import Api, ApiError, Object
-from torchfinch.release.cluster.cache import Cache, Key, key_of, service_of
+from torchfinch.release.cluster.cache import Cache, Key, generation, key_of, service_of
 from torchfinch.release.cluster.evidence import ClusterEvidence, Fetcher
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, SLICES, VIRTUAL_SERVICES, Kind
 from torchfinch.release.cluster.orphans import give_back, orphans
@@ -97,7 +97,8 @@ class Operator:
         self._watch_for(key, found)
         if key not in self._releases:
             self._releases[key] = self._controller(key)
-        return _next(self._releases[key].tick())
+        tick = self._releases[key].tick()
+        return _next(tick, wrote=self._cache.get(RELEASES, *key) is not found)
 
     def _failed(self, key: Key, error: Exception, *, soon: bool) -> float:
         """When to try again: at once after a conflict, ever later after other faults."""
@@ -129,11 +130,12 @@ class Operator:
         )
         return Controller(read_spec=read_spec, router=router, evidence=evidence, store=store, outcomes=self._outcomes)
 
-    def _changed(self, kind: Kind, found: Object) -> None:
+    def _changed(self, kind: Kind, found: Object, known: Object | None) -> None:
         """Look soon at every release that this object belongs to."""
         key = service_of(found) if kind is SLICES else key_of(found)
         if kind is RELEASES:
-            self._queue.put(key, _SOON)
+            if not known or generation(known) != generation(found):  # else it is the status that was written here
+                self._queue.put(key, _SOON)
             return
         for release in tuple(self._interested.get((kind, key), ())):  # another worker may be adding one
             self._queue.put(release, _SOON)
@@ -161,11 +163,15 @@ class Operator:
         print(json.dumps({"time": time.time(), **words}), file=self._log, flush=True)
 
 
-def _next(tick: Tick) -> float | None:
-    state = tick.decision.state
-    if state.phase in UNDERWAY or state.phase is Phase.ROLLING_BACK or tick.decision.actions:
-        interval = tick.spec.analysis.interval
-        return min(interval, _AGAIN) if tick.trouble and tick.decision.actions else interval
+def _next(tick: Tick, *, wrote: bool) -> float | None:
+    """Seconds until the next look; None where only a change leads to one."""
+    state, interval = tick.decision.state, tick.spec.analysis.interval
+    if state.phase is Phase.ROLLING_BACK or (tick.decision.actions and tick.trouble):
+        return min(interval, _AGAIN)
+    if state.phase in UNDERWAY or tick.decision.actions:
+        return interval
+    if wrote:  # at rest, one look follows each that had something to say
+        return _SOON
     delay = tick.spec.scale_down_delay
     if tick.seen.canary.running and delay is not None and state.ended is not None:
         return max(state.ended + delay - tick.time, _AGAIN)
