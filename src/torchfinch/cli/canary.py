@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from torchfinch.cli.dashboard import dashboard
 from torchfinch.cli.outcomes import RegistryUri, outcomes
 from torchfinch.cli.releases import HOME, Name, find_release, list_releases
 from torchfinch.cli.replay import replay
@@ -24,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Release a new version to a part of the traffic first, judged by its numbers."
 )
 
+app.command()(dashboard)
 app.command()(replay)
 app.command()(simulate)
 

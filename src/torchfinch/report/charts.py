@@ -28,6 +28,8 @@ class Series:
     step: bool = False
     area: bool = False
     dashed: bool = False
+    band: Sequence[tuple[float, float, float]] = ()
+    """An interval around the values: where, its low end, its high end."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,13 @@ class Chart:
         """The path, closed along the bottom."""
         first, last = (self.x.place(point[0]) for point in (one.points[0], one.points[-1]))
         return f"{self.path(one)}L{last:g} 100L{first:g} 100Z"
+
+    def band(self, one: Series) -> str:
+        """The path around the series' band, cut off where the chart ends."""
+        ends = [(at, high) for at, _, high in one.band] + [(at, low) for at, low, _ in reversed(one.band)]
+        inside = [(at, min(max(end, self.y.low), self.y.high)) for at, end in ends]
+        places = [(self.x.place(at), round(100 - self.y.place(end), 2)) for at, end in inside]
+        return "M" + "L".join(f"{left:g} {top:g}" for left, top in places) + "Z"
 
     def dots(self, one: Series) -> list[tuple[float, float, str]]:
         """Left, bottom and description of each value, where they are few enough to be told apart."""

@@ -1,13 +1,17 @@
 """One turn of a release's controller, in words."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torchfinch.report.intervals import Interval, mean_interval, share_interval
 from torchfinch.report.words import clock, milliseconds, minutes, number, percent
 
 Record = Mapping[str, Any]
 TONES = {"Promoted": "good", "Promoting": "good", "RolledBack": "bad", "RollingBack": "bad", "Paused": "warn"}
+CLAIMS = ("failing more than stable", "slower than stable", "failing over the limit", "refusing more than stable")
+"""What the policy `sequential` gathers evidence for."""
 SIGNS = {"pass": "✓", "fail": "✗", "hold": "…", "skip": "-"}
 
 
@@ -111,6 +115,26 @@ class Turn:
     def mean_latency(self, role: str) -> float | None:
         """Milliseconds per answer of one arm so far; None without answers."""
         return _mean(self.record[role])
+
+    def error_interval(self, role: str) -> Interval | None:
+        """The 95 % interval of the error rate; None without requests."""
+        arm = self.record[role]
+        return share_interval(arm["errors"], arm["requests"]) if arm["requests"] else None
+
+    def latency_interval(self, role: str) -> Interval | None:
+        """The 95 % interval of the mean latency, milliseconds; None where no histogram was measured."""
+        arm = self.record[role]
+        mean, buckets = self.mean_latency(role), arm.get("latency_buckets")
+        return mean_interval(mean, buckets) if mean is not None and buckets else None
+
+    @property
+    def evidence(self) -> dict[str, float]:
+        """Of the policy `sequential`: by claim, how far the evidence has come, where 1 takes the release back."""
+        return {
+            check["name"]: max(math.log(check["value"]) / math.log(check["limit"]), 0.0)
+            for check in self.record["checks"]
+            if check["name"] in CLAIMS and check["value"] and (check["limit"] or 0) > 1
+        }
 
 
 def _mean(arm: Mapping[str, Any]) -> float | None:

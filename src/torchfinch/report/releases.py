@@ -7,11 +7,13 @@ from pathlib import Path
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.local.store import read_history
 from torchfinch.report.charts import Axis, Chart, Event, Series, clock_axis, draw
-from torchfinch.report.decisions import TONES, Record, Turn
+from torchfinch.report.decisions import CLAIMS, TONES, Record, Turn
+from torchfinch.report.intervals import Interval
 from torchfinch.report.reading import reading
-from torchfinch.report.words import day, minutes, number, percent
+from torchfinch.report.words import day, milliseconds, minutes, percent
 
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolled back"}
+MOST_POINTS = 400
 FAR = 3.0
 """A limit more than so many times above the highest value would flatten the line; it is named instead of drawn."""
 
@@ -54,13 +56,13 @@ def read_releases(folder: Path) -> Folder:
     if not path.is_file():
         raise TorchfinchError(f"{folder} is no release folder: it has no history.jsonl", "torchfinch canary run --help")
     with reading(path, what="history of a release", hint="torchfinch canary run --help"):
-        releases = tuple(_release(records) for records in _by_release(read_history(path)))
+        releases = tuple(map(release, by_release(read_history(path))))
     if not releases:
         raise TorchfinchError(f"{path} has nothing in it", "torchfinch canary run --help")
     return Folder(name=folder.resolve().name, releases=releases)
 
 
-def _by_release(records: Sequence[Record]) -> list[list[Record]]:
+def by_release(records: Sequence[Record]) -> list[list[Record]]:
     """Cut the history where a canary starts; what came before the first start stays with it."""
     groups: list[list[Record]] = [[]]
     canary, phase = "", ""
@@ -81,8 +83,9 @@ def _started(record: Record) -> str:
     return next((mark["canary"] for mark in marks if mark["phase"] == "Progressing" and mark["weight"] == 0), "")
 
 
-def _release(records: Sequence[Record]) -> Release:
-    digest = next((started for record in records if (started := _started(record))), "")
+def release(records: Sequence[Record], *, canary: str = "") -> Release:
+    """One release, from its own records; `canary` is its digest, where they do not say how it started."""
+    digest = next((started for record in records if (started := _started(record))), canary)
     turns = _turns(records, begin=next((record["time"] for record in records if _started(record)), records[0]["time"]))
     active = _active(turns)
     last = active[-1]
@@ -128,14 +131,22 @@ def _label(turns: Sequence[Turn], role: str, wanted: Callable[[str], bool]) -> s
 
 
 def _charts(turns: Sequence[Turn], names: dict[str, str], canary: str) -> tuple[Chart, ...]:
+    turns = _thinned(turns)
     x = clock_axis([turn.at for turn in turns], text=minutes)
     both = [turn for turn in turns if turn.record["stable"]["digest"] != canary]  # promoted, the roles are changed
     charts = (
         _traffic(turns, names["canary"], x),
-        _compared("Error rate", both, names, x, measure=Turn.error_rate, limit=_limit(turns, "error rate")),
-        _compared("Mean latency", both, names, x, measure=Turn.mean_latency, limit=_limit(turns, "mean latency")),
+        _errors(both, names, x, limit=_limit(turns, "error rate")),
+        _latencies(both, names, x, limit=_limit(turns, "mean latency")),
+        _evidence(both, x),
     )
     return tuple(chart for chart in charts if chart)
+
+
+def _thinned(turns: Sequence[Turn]) -> list[Turn]:
+    """As many as can be told apart in a chart; all that changed something among them."""
+    every = -(-len(turns) // MOST_POINTS)
+    return [turn for place, turn in enumerate(turns) if turn.number or not (len(turns) - 1 - place) % every]
 
 
 def _traffic(turns: Sequence[Turn], canary: str, x: Axis) -> Chart | None:
@@ -145,30 +156,59 @@ def _traffic(turns: Sequence[Turn], canary: str, x: Axis) -> Chart | None:
     return draw("Traffic", [series], unit=unit, x=x, x_name="time", y_top=100, events=events)
 
 
-def _compared(
-    title: str,
+def _errors(turns: Sequence[Turn], names: dict[str, str], x: Axis, *, limit: float | None) -> Chart | None:
+    """Both error rates over all requests so far, as the rule judges them, with their intervals and the rule's limit."""
+    arms = [_arm(turns, role, name, Turn.error_rate, Turn.error_interval) for role, name in names.items()]
+    return _limited("Error rate", arms, x, unit="all requests so far", limit=limit, text=percent)
+
+
+def _latencies(turns: Sequence[Turn], names: dict[str, str], x: Axis, *, limit: float | None) -> Chart | None:
+    """Both mean latencies over all answers so far."""
+    arms = [_arm(turns, role, name, Turn.mean_latency, Turn.latency_interval) for role, name in names.items()]
+    limit = None if limit is None else 1000 * limit
+    return _limited("Mean latency", arms, x, unit="all answers so far", limit=limit, text=milliseconds)
+
+
+def _arm(
     turns: Sequence[Turn],
-    names: dict[str, str],
-    x: Axis,
-    *,
+    role: str,
+    name: str,
     measure: Callable[[Turn, str], float | None],
-    limit: float | None,
+    interval: Callable[[Turn, str], Interval | None],
+) -> Series:
+    points = [(turn.at, value) for turn in turns if (value := measure(turn, role)) is not None]
+    band = [(turn.at, *ends) for turn in turns if (ends := interval(turn, role)) is not None]
+    return Series(name, points, tone=role, band=band)
+
+
+def _limited(
+    title: str, arms: list[Series], x: Axis, *, unit: str, limit: float | None, text: Callable[[float], str]
 ) -> Chart | None:
-    """Both arms' value over all that they have answered so far, as the rule judges it, beside the rule's own limit."""
-    latency = measure is Turn.mean_latency
-    series = [
-        Series(name, [(turn.at, value) for turn in turns if (value := measure(turn, role)) is not None], tone=role)
-        for role, name in names.items()
-    ]
-    highest = max((value for one in series for _, value in one.points), default=0.0)
-    unit = "all answers so far, ms" if latency else "all requests so far"
+    """A chart of both arms, as high as their values and newest intervals need, with the limit where it fits in."""
+    highest = max((value for one in arms for _, value in one.points), default=0.0)
+    newest = max((one.band[-1][2] for one in arms if one.band), default=0.0)
+    series = list(arms)
     if limit is not None:
-        limit = 1000 * limit if latency else limit
-        words = f"{limit:,.0f} ms" if latency else percent(limit)
-        unit = f"{unit}; limit {words}"
+        unit = f"{unit}; limit {text(limit)}"
         if not highest or limit <= FAR * highest:
             series.append(Series("limit", [(x.low, limit), (x.high, limit)], tone="bad", dashed=True))
-    return draw(title, series, unit=unit, x=x, x_name="time", y_text=number if latency else percent)
+            highest = max(highest, limit)
+    if any(one.band for one in arms):
+        unit = f"{unit}; bands: 95 % intervals"
+    return draw(title, series, unit=unit, x=x, x_name="time", y_text=text, y_top=max(highest, newest) or None)
+
+
+def _evidence(turns: Sequence[Turn], x: Axis) -> Chart | None:
+    """What speaks against the canary under the policy `sequential`, on a scale on which 1 is enough for each claim."""
+    series = [
+        Series(claim, [(turn.at, turn.evidence[claim]) for turn in turns if claim in turn.evidence], tone=tone)
+        for claim, tone in zip(CLAIMS, ("bad", "canary", "warn", "quiet"), strict=True)
+    ]
+    if not any(one.points for one in series):
+        return None
+    series.append(Series("enough", [(x.low, 1.0), (x.high, 1.0)], tone="bad", dashed=True))
+    top = max(1.25, *(value for one in series for _, value in one.points))
+    return draw("Evidence", series, unit="log of the odds, 1 takes it back", x=x, x_name="time", y_top=top)
 
 
 def _limit(turns: Sequence[Turn], name: str) -> float | None:

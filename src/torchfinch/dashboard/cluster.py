@@ -1,0 +1,94 @@
+"""The CanaryReleases of a cluster, as far as their status and what was seen since the page was opened go."""
+
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torchfinch.dashboard.source import Standing, Story, Word
+from torchfinch.errors import TorchfinchError
+from torchfinch.release.cluster.api import Api, Object
+from torchfinch.release.cluster.kinds import RELEASES
+from torchfinch.release.cluster.records import decisions, newest
+from torchfinch.release.cluster.status import read_state
+from torchfinch.report.decisions import Record
+
+_MOST = 2000
+"""Looks of one release that are kept."""
+
+
+class ClusterReleases:
+    """The releases of a namespace, or of all; asked of the API server whenever somebody looks."""
+
+    def __init__(self, api: Api, *, namespace: str | None) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._looks: dict[tuple[str, float | None], list[Record]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def place(self) -> str:
+        """The namespace."""
+        return f"namespace {self._namespace}" if self._namespace else "all namespaces"
+
+    def standings(self) -> Sequence[Standing]:
+        """Every CanaryRelease; one whose spec cannot be read has no numbers."""
+        return [self._standing(found) for found in self._api.get(RELEASES.path(self._namespace))["items"]]
+
+    def story(self, name: str) -> Story:
+        """One of them: the decisions that its status keeps, and every look since the page was opened."""
+        found = self._api.get(self._path(name))
+        standing = self._standing(found)
+        with self._lock:
+            looks = list(self._looks.get((name, standing.state.started), ()))
+        if standing.newest is None or not standing.state.canary:
+            return Story(standing, ())
+        kept = [each for each in _decisions(found) if each["time"] >= (standing.state.started or 0.0)]
+        return Story(standing, (sorted((*kept, *looks), key=lambda record: float(record["time"])),))
+
+    def ask(self, name: str, word: Word) -> None:
+        """Change the spec, with the rights of whoever opened the page."""
+        change: dict[str, Any] = {"paused": word == "pause"} if word in {"pause", "resume"} else {}
+        if word != "pause":
+            change["action"] = {"type": word, "id": f"{word}-{uuid.uuid4().hex[:12]}"}
+        self._api.merge(self._path(name), {"spec": change})
+
+    def _path(self, name: str) -> str:
+        namespace, _, own = name.rpartition("/")
+        return RELEASES.path(namespace or self._namespace, own)
+
+    def _standing(self, found: Object) -> Standing:
+        namespace, own = found["metadata"]["namespace"], found["metadata"]["name"]
+        name = own if self._namespace else f"{namespace}/{own}"
+        state = read_state(found.get("status", {}))
+        try:
+            record = {**newest(found), "actions": []} if state.at else None
+        except TorchfinchError:
+            record = None
+        if record:
+            self._keep((name, state.started), record)
+        return Standing(name, state, record)
+
+    def _keep(self, release: tuple[str, float | None], record: Record) -> None:
+        with self._lock:
+            for old in [known for known in self._looks if known[0] == release[0] and known != release]:
+                del self._looks[old]
+            looks = self._looks.setdefault(release, [])
+            if not looks or looks[-1]["time"] < record["time"]:
+                looks.append(record)
+                del looks[:-_MOST]
+
+
+def _decisions(found: Object) -> Iterator[Record]:
+    """As lines of the history; the status keeps times in whole seconds, so a decision came before the next one."""
+    last = newest(found)
+    promoted = last["stable"]["digest"] == read_state(found.get("status", {})).canary
+    arms = {"stable": last["canary"], "canary": last["stable"]} if promoted else last
+    for record in decisions(found):
+        sides = last if record["phase"] == "Promoted" else arms
+        told = {role: {**record[role], **_names(sides[role])} for role in ("stable", "canary")}
+        yield {**record, **told, "time": record["time"] + 0.999, "checks": [], "actions": []}
+
+
+def _names(arm: Record) -> Record:
+    return {"digest": arm["digest"], "label": arm["label"]}

@@ -1,0 +1,116 @@
+"""What the page shows, as HTML: a table of all releases, and one of them whole."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from torchfinch.dashboard.source import Source, Standing, Story, Word
+from torchfinch.release.state import UNDERWAY, Phase, State
+from torchfinch.release.view import duration, is_decision
+from torchfinch.report.decisions import TONES, Turn
+from torchfinch.report.releases import Release, release
+from torchfinch.report.words import percent
+
+_DECISIONS = 100
+_PAGES = Environment(
+    loader=ChoiceLoader([PackageLoader("torchfinch.dashboard"), PackageLoader("torchfinch.report")]),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A release as a row of the table."""
+
+    name: str
+    phase: str
+    tone: str
+    weight: int
+    step: str
+    canary: str
+    requests: str
+    errors: str
+    age: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The release that is looked at: where it stands, its last release, how those before it ended."""
+
+    line: Line
+    newest: Turn | None
+    release: Release | None
+    decisions: Sequence[Turn]
+    before: Sequence[Release]
+    notes: Sequence[str]
+    words: Sequence[Word]
+
+
+def render(source: Source, name: str, *, writable: bool) -> str:
+    """The page's content with the release `name` whole, else the one that moved last; with buttons if `writable`."""
+    standings = source.standings()
+    known = {standing.name: standing for standing in standings}
+    chosen = name if name in known else max(known, key=lambda each: known[each].state.at, default="")
+    whole = _whole(source.story(chosen), writable=writable) if chosen else None
+    lines = [_line(standing) for standing in standings]
+    return _PAGES.get_template("content.html").render(lines=lines, whole=whole, place=source.place)
+
+
+def _line(standing: Standing) -> Line:
+    state, record = standing.state, standing.newest
+    return Line(
+        name=standing.name,
+        phase=str(state.phase),
+        tone=TONES.get(str(state.phase), "accent"),
+        weight=state.weight,
+        step=f"{record['step']} of {record['steps']}" if record else "",
+        canary=_newcomer(standing),
+        requests=f"{state.total.canary.requests:,} / {state.total.stable.requests:,}",
+        errors=f"{percent(state.total.canary.error_rate)} / {percent(state.total.stable.error_rate)}",
+        age=duration((state.ended or state.at) - state.started) if state.started else "",
+        reason=state.reason,
+    )
+
+
+def _newcomer(standing: Standing) -> str:
+    """The version that is released, or was last: after a promotion it is what stable runs."""
+    record, canary = standing.newest, standing.state.canary
+    if not record or not canary:
+        return ""
+    arm = record["stable" if record["stable"]["digest"] == canary else "canary"]
+    return str(arm["label"] or canary[:12])
+
+
+def _whole(story: Story, *, writable: bool) -> Whole:
+    last = story.releases[-1] if story.releases else ()
+    newest = story.standing.newest
+    shown = release(last, canary=story.standing.state.canary) if last else None
+    turns = shown.turns if shown else ()
+    news = [
+        turn
+        for turn, before in zip(turns, (None, *turns), strict=False)
+        if is_decision(dict(turn.record), dict(before.record) if before else None)
+    ]
+    return Whole(
+        line=_line(story.standing),
+        newest=Turn(newest, at=0.0, number=None, weight_before=0) if newest else None,
+        release=shown,
+        decisions=news[: -_DECISIONS - 1 : -1],
+        before=[release(records) for records in story.releases[-6:-1]][::-1],
+        notes=story.notes,
+        words=_words(story.standing.state) if writable else (),
+    )
+
+
+def _words(state: State) -> Sequence[Word]:
+    """What a person may ask for now."""
+    if state.phase is Phase.PROMOTING:
+        return ("abort",)
+    if state.phase in UNDERWAY:
+        return ("resume" if state.phase is Phase.PAUSED else "pause", "skip", "promote", "abort")
+    return ("retry",) if state.phase is Phase.ROLLED_BACK else ()
