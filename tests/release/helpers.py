@@ -64,6 +64,9 @@ class SmallServers:
     def label(self, archive: Path) -> str:
         return archive.read_text()
 
+    def metrics(self, slot: str) -> str:
+        return ""
+
     def _file(self, slot: str) -> Path:
         return self._folder / f"small-{slot}.pid"
 
@@ -130,7 +133,7 @@ class Release:
     @property
     def weights(self) -> dict[str, int]:
         """As Envoy has them."""
-        return self.router.envoy.weights()[0]
+        return dict(self.router.envoy.routing().weights)
 
     @property
     def url(self) -> str:

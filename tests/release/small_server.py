@@ -25,13 +25,14 @@ class Answer(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers["content-length"]))
         Answer.count += 1
         time.sleep({"slow": 0.4, "odd": 0}.get(BEHAVIOUR, 0.002))
-        if BEHAVIOUR == "odd":
+        if BEHAVIOUR == "odd" and self.path != "/":
             getattr(self, self.path.strip("/"))()
         else:
             self.answer(500 if BEHAVIOUR == "failing" and Answer.count % 5 == 0 else 200)
 
     def answer(self, status: int = 200) -> None:
         self.send_response(status)
+        self.send_header("served-by", BEHAVIOUR)
         self.send_header("content-length", "2")
         self.end_headers()
         self.wfile.write(b"{}")

@@ -56,6 +56,7 @@ class Watched:
         mark = self.world.mark
         assert mark
         assert self.world.weight == mark.weight
+        assert not (mark.weight and mark.mirror), "copies beside a weight"
         before, now = self.weights[-1], mark.weight
         self.weights.append(now)
         if mark.phase is Phase.ROLLING_BACK:
@@ -151,15 +152,15 @@ EVENTS = st.lists(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(EVENTS)
+@given(EVENTS, st.sampled_from([None, {"percent": 50}]))
 def test_no_order_of_kills_and_interference_breaks_a_release(
-    make_spec: MakeSpec, events: list[tuple[str, Any]]
+    make_spec: MakeSpec, events: list[tuple[str, Any]], shadow: dict[str, Any] | None
 ) -> None:
-    watched = Watched(make_spec())
+    watched = Watched(make_spec(shadow=shadow))
     for event in events:
         watched.do(event)
     outcome = watched.settle()
-    assert watched.world.weight == 0
+    assert (watched.world.weight, watched.world.mirror) == (0, 0)
     if outcome is Phase.PROMOTED:
         assert watched.world.stable.digest == watched.world.offered
     if outcome is Phase.ROLLED_BACK:
@@ -167,9 +168,12 @@ def test_no_order_of_kills_and_interference_breaks_a_release(
 
 
 @pytest.mark.parametrize("bad", [0.0, 0.3], ids=["good", "bad"])
+@pytest.mark.parametrize("shadow", [None, {"percent": 50}], ids=["", "shadow"])
 @pytest.mark.parametrize("death", range(80))
-def test_a_kill_at_each_single_moment_changes_no_outcome(make_spec: MakeSpec, death: int, bad: float) -> None:
-    watched = Watched(make_spec(), dies_in=death)
+def test_a_kill_at_each_single_moment_changes_no_outcome(
+    make_spec: MakeSpec, death: int, bad: float, shadow: dict[str, Any] | None
+) -> None:
+    watched = Watched(make_spec(shadow=shadow), dies_in=death)
     for _ in range(40):
         watched.do(("serve", (3000, bad)))
     assert watched.settle() is (Phase.ROLLED_BACK if bad else Phase.PROMOTED)

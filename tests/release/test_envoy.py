@@ -30,6 +30,12 @@ def notes(it: Release) -> str:
     return "; ".join(note for line in read_history(it.store.history) for note in line["notes"])
 
 
+def by_hand(it: Release, **weights: int) -> None:
+    """Change the weights of Envoy, and nothing else."""
+    envoy = it.router.envoy
+    envoy.set_routing(replace(envoy.routing(), weights=weights))
+
+
 # --- promoted and taken back ---
 
 
@@ -189,12 +195,12 @@ def test_two_controllers_of_one_release_never_both_act(tmp_path: Path) -> None:
 def test_a_weight_raised_by_hand_is_put_back_and_a_lowered_one_is_a_pause(tmp_path: Path) -> None:
     with release(tmp_path, "good 2") as it:
         it.run_to_weight(5)
-        controller, envoy = it.controller(), it.router.envoy
-        envoy.set_weights({"b": 60, "a": 40}, envoy.weights()[1])
+        controller = it.controller()
+        by_hand(it, a=40, b=60)
         assert any("raised by hand to 60" in note for note in controller.tick().decision.notes)
         assert it.weights == {"a": 95, "b": 5}
 
-        envoy.set_weights({"b": 1, "a": 99}, envoy.weights()[1])
+        by_hand(it, a=99, b=1)
         assert controller.tick().decision.state.phase is Phase.PAUSED
         assert it.weights == {"a": 99, "b": 1}
 
@@ -206,8 +212,7 @@ def test_a_weight_raised_by_hand_is_put_back_and_a_lowered_one_is_a_pause(tmp_pa
 def test_both_weights_set_to_0_by_hand_do_not_stay_an_outage(tmp_path: Path) -> None:
     with release(tmp_path, "good 2") as it:
         it.run_to_weight(5)
-        envoy = it.router.envoy
-        envoy.set_weights({"b": 0, "a": 0}, envoy.weights()[1])
+        by_hand(it, a=0, b=0)
         assert "nothing was served" in it.controller().tick().trouble[0]
         assert it.weights == {"a": 95, "b": 5}
         assert httpx.post(it.url, content=b"x").status_code == 200
@@ -261,7 +266,9 @@ def test_a_changed_route_is_told_to_wait_for_a_stop(tmp_path: Path) -> None:
         controller = it.controller()
         assert controller.tick().trouble == ()
         it.write("good 2", route_timeout="7s")
-        assert controller.tick().trouble == ("spec.route has changed, which takes effect after torchfinch canary stop",)
+        assert controller.tick().trouble == (
+            "spec.route or spec.force has changed, which takes effect after torchfinch canary stop",
+        )
 
 
 def test_a_port_in_use_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ def drift(pair: Pair, limit: float | None) -> tuple[Check, ...]:
 def stability_index(expected: Sequence[int], seen: Sequence[int]) -> float | None:
     """Population stability index of two histograms with the same bins; None where one of them is empty.
 
-    PSI = sum((q - p) ln(q / p)) over the bins that either has, with half a count added to each. What two samples of
-    one distribution would differ by in expectation, (bins - 1) (1/n + 1/m), is taken off; the least is 0.
+    PSI = sum((q - p) ln(q / p)) over the bins that either has, with half a count added to each. Of two samples of one
+    distribution it is about (1/n + 1/m) times a chi-squared value of bins - 1 degrees of freedom; its mean and two
+    standard deviations are taken off, so that few predictions seldom look like another distribution. The least is 0.
     """
     pairs = [each for each in zip(expected, seen, strict=True) if any(each)]
     n, m = sum(expected), sum(seen)
@@ -28,7 +29,8 @@ def stability_index(expected: Sequence[int], seen: Sequence[int]) -> float | Non
     rest = 0.5 * len(pairs)
     shares = [((first + 0.5) / (n + rest), (second + 0.5) / (m + rest)) for first, second in pairs]
     index = sum((q - p) * math.log(q / p) for p, q in shares)
-    return max(index - (len(pairs) - 1) * (1 / n + 1 / m), 0.0)
+    freedom = len(pairs) - 1
+    return max(index - (freedom + 2 * math.sqrt(2 * freedom)) * (1 / n + 1 / m), 0.0)
 
 
 def _check(name: str, stable: Sequence[int], canary: Sequence[int], limit: float | None) -> Check:

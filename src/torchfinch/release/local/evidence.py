@@ -3,14 +3,19 @@
 import math
 import re
 import time
+from contextlib import suppress
+from dataclasses import replace
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.local.router import EnvoyRouter
+from torchfinch.release.exposition import samples
+from torchfinch.release.local.router import EnvoyRouter, Slot
+from torchfinch.release.predicted import predicted
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading
 from torchfinch.serving.process import started_at
 
 _SAMPLE = re.compile(r"^envoy_cluster_(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 _PARTS = ("envoy_response_code", "envoy_response_code_class", "le")
+Counted = dict[tuple[str, str, str], float]
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
@@ -26,23 +31,31 @@ class EnvoyEvidence:
 
     def __init__(self, router: EnvoyRouter) -> None:
         self._router = router
+        self._predicted: dict[Slot, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def read(self) -> Reading:
         """Cumulative counters since Envoy's start."""
         process = self._router.envoy.process
         if process is None:
             raise TorchfinchError("Envoy is not running, so there are no measurements")
-        samples = _samples(self._router.envoy.statistics())
+        counted = _samples(self._router.envoy.statistics())
         table = self._router.table()
         source = f"{process.pid}-{started_at(process.pid)}"
         return Reading(
             at=time.time(),
-            stable={source: _counters(samples, table.slot("stable"))},
-            canary={source: _counters(samples, table.slot("canary"))},
+            stable={source: self._counters(counted, table.slot("stable"))},
+            canary={source: self._counters(counted, table.slot("canary"))},
         )
 
+    def _counters(self, counted: Counted, slot: Slot) -> Counters:
+        """A server that does not tell its predictions has told nothing new; whether its requests fail, Envoy knows."""
+        with suppress(TorchfinchError):
+            self._predicted[slot] = predicted(samples(self._router.metrics(slot)))
+        classes, confidences = self._predicted.get(slot, ((), ()))
+        return replace(_of_envoy(counted, slot), classes=classes, confidences=confidences)
 
-def _counters(samples: dict[tuple[str, str, str], float], slot: str) -> Counters:
+
+def _of_envoy(counted: Counted, slot: str) -> Counters:
     """One slot's counts.
 
     Envoy counts an answer that was cut off amid its body, or timed out there, by the status it began with. Such an
@@ -50,7 +63,7 @@ def _counters(samples: dict[tuple[str, str, str], float], slot: str) -> Counters
     """
 
     def count(name: str, label: str = "") -> int:
-        return int(samples.get((name, slot, label), 0))
+        return int(counted.get((name, slot, label), 0))
 
     cut = max(count("upstream_cx_protocol_error") - count("upstream_rq", "502"), 0)
     cut += max(count("upstream_rq_timeout") - count("upstream_rq", "504"), 0)
@@ -58,13 +71,13 @@ def _counters(samples: dict[tuple[str, str, str], float], slot: str) -> Counters
         requests=count("upstream_rq_completed"),
         errors=count("upstream_rq_xx", "5") + cut,
         client_errors=count("upstream_rq_xx", "4"),
-        latency_sum=samples.get(("upstream_rq_time_sum", slot, ""), 0.0) / 1000,
+        latency_sum=counted.get(("upstream_rq_time_sum", slot, ""), 0.0) / 1000,
         latency_count=count("upstream_rq_time_count"),
         latency_buckets=tuple(count("upstream_rq_time_bucket", edge) for edge in _EDGES),
     )
 
 
-def _samples(text: str) -> dict[tuple[str, str, str], float]:
+def _samples(text: str) -> Counted:
     """Values by name, slot, and status, class of status or upper edge (empty for none of them)."""
     found = {}
     for name, text_labels, value in _SAMPLE.findall(text):

@@ -13,6 +13,7 @@ from torchfinch.files import write_whole
 from torchfinch.release.adapters import View
 from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.local.archives import Archives
+from torchfinch.release.local.bootstrap import Routing
 from torchfinch.release.local.envoy import Envoy
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
@@ -44,6 +45,12 @@ class Servers(Protocol):
 
     def label(self, archive: Path) -> str:
         """The version in `archive` in a person's words."""
+
+    def metrics(self, slot: str) -> str:
+        """What the server says of itself, in Prometheus' text format; empty where it says nothing.
+
+        Raises `TorchfinchError` where it does not answer in time.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +113,24 @@ class EnvoyRouter:
         self._ensure_envoy(spec)
         table = self.table()
         canary, trouble = table.slot("canary"), []
-        if not self.envoy.serves(edge(spec)):
-            trouble.append("spec.route has changed, which takes effect after torchfinch canary stop")
-        weights, text = self.envoy.weights()
-        mark = _read_mark(text)
-        if not sum(weights.values()):
+        if not self.envoy.serves(edge(spec), spec.force):
+            what = "spec.route or spec.force has changed"
+            trouble.append(f"{what}, which takes effect after torchfinch canary stop")
+        routing = self.envoy.routing()
+        mark = _read_mark(routing.mark)
+        if not sum(routing.weights.values()):
             trouble.append("both weights were 0, so nothing was served: put back")
-            self._set(mark.weight if mark else 0, text)
-            weights, text = self.envoy.weights()
+            self.envoy.set_routing(self._routing(mark))
+            routing = self.envoy.routing()
         try:
             offered = self._archives.digest(spec.canary.archive or "") if spec.canary else ""
         except TorchfinchError as error:
             offered = None
             trouble.append(str(error))
         return View(
-            weight=round(100 * weights[canary] / sum(weights.values())),
+            weight=round(100 * routing.weights[canary] / sum(routing.weights.values())),
             mark=mark,
+            mirror=routing.mirrored[canary],
             stable=self._arm(spec, table, "stable"),
             canary=self._arm(spec, table, "canary"),
             offered=offered,
@@ -129,8 +138,8 @@ class EnvoyRouter:
         )
 
     def set_weight(self, mark: Mark) -> None:
-        """Both weights and the mark in one request."""
-        self._set(mark.weight, _MARK.dump_json(mark).decode())
+        """Both weights, the mirror, what requests may choose, and the mark, in one request."""
+        self.envoy.set_routing(self._routing(mark))
 
     def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
         """Serve `digest` in the role's slot.
@@ -169,6 +178,10 @@ class EnvoyRouter:
             raise TorchfinchError(f"cannot promote {digest[:12]}: it is in neither slot")
         self._save(replace(table, stable=canary))
 
+    def metrics(self, slot: Slot) -> str:
+        """What the server in this slot says of itself."""
+        return self._servers.metrics(slot)
+
     def retire(self) -> None:
         """End the server in the canary's slot."""
         slot = self.table().slot("canary")
@@ -206,12 +219,18 @@ class EnvoyRouter:
             raise TorchfinchError(error.message, hint) from error
 
     def _ensure_envoy(self, spec: Spec) -> None:
-        table = self.table()
-        self.envoy.start(edge(spec), {table.slot("stable"): 100, table.slot("canary"): 0})
+        self.envoy.start(edge(spec), spec.force, self._routing(None))
 
-    def _set(self, weight: int, mark: str) -> None:
-        table = self.table()
-        self.envoy.set_weights({table.slot("canary"): weight, table.slot("stable"): 100 - weight}, mark)
+    def _routing(self, mark: Mark | None) -> Routing:
+        """What a mark asks for. A canary can be chosen while it has a weight, so that a rollback ends that too."""
+        table, weight = self.table(), mark.weight if mark else 0
+        stable, canary = table.slot("stable"), table.slot("canary")
+        return Routing(
+            weights={stable: 100 - weight, canary: weight},
+            mirrored={canary: mark.mirror if mark else 0},
+            forced={"stable": stable, **({"canary": canary} if weight else {})},
+            mark=_MARK.dump_json(mark).decode() if mark else "",
+        )
 
     def _drain(self, slot: Slot) -> None:
         """Wait for the slot's last answers, so that ending its server fails no request."""

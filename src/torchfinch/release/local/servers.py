@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import httpx
+
 from torchfinch.archive import read_archive
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Outcomes
@@ -15,6 +17,7 @@ from torchfinch.serving.management import READY
 
 _ANSWER_SECONDS = 5.0
 """A server that takes longer to tell its state must not keep the controller from its other work."""
+_METRICS_SECONDS = 2.0
 _WARM_UP = 300
 """Requests after which a JVM has compiled what serving a request runs."""
 
@@ -83,6 +86,20 @@ class TorchServes:
         """Name and version, such as `digits 2.0`."""
         info = read_archive(archive)
         return f"{info.name} {info.version}"
+
+    def metrics(self, slot: str) -> str:
+        """The page of TorchServe's metrics.
+
+        Raises:
+            TorchfinchError: it does not answer in time.
+        """
+        instance = self._find(slot)
+        if instance is None:
+            return ""
+        try:
+            return httpx.get(instance.metrics_url, timeout=_METRICS_SECONDS).text
+        except httpx.HTTPError as error:
+            raise TorchfinchError(f"{instance.name} does not tell its metrics: {type(error).__name__}") from error
 
     def _find(self, slot: str) -> Instance | None:
         return find_instance(self._name(slot), home=self._home)
