@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchfinch.cli.subject import Images, Name, Set, read_subject
 from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
@@ -18,18 +19,9 @@ if TYPE_CHECKING:
 
 
 def crossval(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="A recipe, a configuration file, or with --data an estimator such as sklearn.svm.SVC.",
-            show_default=False,
-        ),
-    ],
-    data: Annotated[str | None, typer.Option(help="The recipe whose images an estimator is given.")] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Set a field of the recipe, or a parameter of the estimator.", metavar="NAME=VALUE"),
-    ] = None,
+    name: Name,
+    data: Images = None,
+    setting: Set = None,
     folds: Annotated[int, typer.Option(min=2, help="Parts, each of which is the test of one training.")] = 5,
     stratified: Annotated[
         bool, typer.Option("--stratified/--no-stratified", help="The same share of every class in every fold.")
@@ -48,36 +40,24 @@ def crossval(
 
     The same command again goes on with the folds that are not finished; a changed one begins afresh.
     """
-    from torchfinch.cli.settings import pairs
-    from torchfinch.evaluation import cross_validate, load_estimator
-    from torchfinch.files import sha256
-    from torchfinch.training import load_recipe, read_config
-    from torchfinch.training.estimator import RecipeClassifier, RecipeRegressor
+    from torchfinch.evaluation import cross_validate
 
-    if not data and name.startswith("sklearn."):
-        raise TorchfinchError(f"{name} is given no images", "--data digits gives it those of a recipe")
-    recipe, config = read_config(Path(name)) if name.endswith((".yaml", ".yml")) else (data or name, {})
-    values = {**config, **pairs(setting)}
-    loaded = load_recipe(recipe)
-    built = loaded.build(loaded.configure({} if data else values))[0]
-    images, targets = _everything(built, with_test=with_test)
-    kind = RecipeRegressor if targets.dtype.kind == "f" else RecipeClassifier
-    estimator = load_estimator(name, values) if data else kind(loaded.path, values)
-    called = name.rpartition(".")[2] if data else loaded.name
-    folder = output or Path("reports") / "crossval" / called
+    subject = read_subject(name, data=data, setting=setting)
+    images, targets = _everything(subject.data, with_test=with_test)
+    folder = output or Path("reports") / "crossval" / subject.name
     result = cross_validate(
-        estimator,
+        subject.estimator,
         images,
         targets,
-        name=called,
+        name=subject.name,
         folds=folds,
         stratified=stratified,
         seed=seed,
         jobs=jobs,
         folder=folder,
-        code="" if data else sha256(loaded.path),
+        code=subject.code,
     )
-    err.print(f"{called}: {result.plan.samples} images, {folds} folds in {folder}")
+    err.print(f"{subject.name}: {result.plan.samples} images, {folds} folds in {folder}")
     if as_json:
         out.print_json(data=result.to_dict())
         return

@@ -1,4 +1,4 @@
-"""`torchfinch tune`: search a recipe's settings, and leave the best ones as a file that `torchfinch train` takes."""
+"""`torchfinch tune`: search settings, and leave the best ones as a file that `train` and `crossval` take."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from torchfinch.cli.subject import Images, Name, Set, Subject, read_subject
 from torchfinch.console import err, out, table
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _SHOWN = 5
 
 
 def tune(
-    recipe: Annotated[str, typer.Argument(help="A recipe in training/, or the path of one.", show_default=False)],
+    name: Name,
     search: Annotated[
         list[str] | None,
         typer.Option(
@@ -24,11 +25,8 @@ def tune(
             metavar="NAME=VALUES",
         ),
     ] = None,
-    space: Annotated[Path | None, typer.Option(help="The same from a YAML file of NAME: VALUES.")] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="A setting that all candidates share; may be given again.", metavar="NAME=VALUE"),
-    ] = None,
+    data: Images = None,
+    setting: Set = None,
     sampler: Annotated[
         Literal["grid", "random", "tpe", "gp"],
         typer.Option(help="Every point, at random, tree of Parzen estimators, or Gaussian process."),
@@ -51,63 +49,65 @@ def tune(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every trial as JSON.")] = False,
 ) -> None:
-    """Search a recipe's settings; prints the path of the best ones, for `torchfinch train`.
+    """Search the settings of a recipe, or the parameters of an estimator; prints the path of a file with the best.
 
-    The same command again goes on with the study, also after it was killed. The folder has best.yaml and study.html.
+    A YAML file may have the values to try under `search`. The same command again goes on with the study, also after it
+    was killed. The folder has best.yaml and study.html.
     """
     from torchfinch.cli.settings import pairs
     from torchfinch.files import write_whole
-    from torchfinch.training import load_recipe
-    from torchfinch.tuning import read_space, recipe_problem, render_page
+    from torchfinch.tuning import images_problem, read_space, render_page
     from torchfinch.tuning import tune as run_study
 
-    values = {**(_read_yaml(space) if space else {}), **pairs(search, option="--search")}
-    settings = pairs(setting)
-    loaded = load_recipe(recipe)
-    problem = recipe_problem(loaded, settings, folds=folds, metric=metric, seed=seed)
-    folder = output or Path("studies") / loaded.name
-    tuned = run_study(
-        problem,
-        read_space(values),
-        sampler=sampler,
-        trials=trials,
-        prune=prune,
+    subject = read_subject(name, data=data, setting=setting)
+    space = read_space({**subject.search, **pairs(search, option="--search")})
+    problem = images_problem(
+        subject.estimator,
+        subject.data,
+        name=subject.name,
+        step=subject.step,
+        code=subject.code,
+        folds=folds,
+        metric=metric,
         seed=seed,
-        storage=storage or f"sqlite:///{folder / 'study.db'}",
-        jobs=jobs,
-        told=_tell,
     )
+    folder = output or Path("studies") / subject.name
+    try:
+        tuned = run_study(
+            problem,
+            space,
+            sampler=sampler,
+            trials=trials,
+            prune=prune,
+            seed=seed,
+            storage=storage or f"sqlite:///{folder / 'study.db'}",
+            jobs=jobs,
+            told=_tell,
+        )
+    except KeyboardInterrupt:
+        err.print("the trials that ended are kept; the same command goes on with the study")
+        raise
     write_whole(folder / "study.html", render_page(tuned))
-    write_whole(folder / "best.yaml", _config(tuned, recipe=recipe, settings=settings))
+    write_whole(folder / "best.yaml", _config(tuned, subject))
     counts = ", ".join(f"{tuned.count(state)} {state}" for state in ("complete", "pruned", "failed"))
     err.print(f"{len(tuned.trials)} trials: {counts}; the best:")
     err.print(_table(tuned))
-    err.print(f"page {folder / 'study.html'}; next: torchfinch train {folder / 'best.yaml'}", soft_wrap=True)
+    command = "crossval" if subject.step else "train"
+    err.print(f"page {folder / 'study.html'}; next: torchfinch {command} {folder / 'best.yaml'}", soft_wrap=True)
     if as_json:
         out.print_json(data=tuned.to_dict())
     else:
         print(folder / "best.yaml")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _config(tuned: Tuned, subject: Subject) -> str:
     import yaml
 
-    from torchfinch.errors import TorchfinchError
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise TorchfinchError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise TorchfinchError(f"{path} is no list of NAME: VALUES", "such as learning_rate: 1e-4..1e-2:log")
-    return {str(name): values for name, values in content.items()}
-
-
-def _config(tuned: Tuned, *, recipe: str, settings: dict[str, str]) -> str:
-    import yaml
+    from torchfinch.tuning import read_value
 
     head = f"# {tuned.metric} {tuned.best.score:.6g}: trial {tuned.best.number} of {len(tuned.trials)}\n"
-    return head + yaml.safe_dump({"recipe": recipe, **settings, **tuned.best.values}, sort_keys=False)
+    fixed = {name: read_value(value) for name, value in subject.config.items()}
+    return head + yaml.safe_dump({**fixed, **tuned.best.values}, sort_keys=False)
 
 
 def _tell(trial: Trial) -> None:

@@ -14,6 +14,7 @@ from torchfinch.evaluation.metrics import Average, ClassMetrics, Evaluation, eva
 from torchfinch.evaluation.model import Model, load_model
 from torchfinch.evaluation.predict import outputs, probabilities
 from torchfinch.evaluation.regression import RegressionEvaluation, evaluate_regression
+from torchfinch.evaluation.source_code import code_digest
 
 __all__ = [
     "Average",
@@ -29,6 +30,7 @@ __all__ = [
     "TestSetComparison",
     "claim_of_answers",
     "claim_of_folds",
+    "code_digest",
     "compare_answers",
     "compare_folds",
     "cross_validate",

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +16,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from torchfinch.console import err, progress
 from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation.estimators import parameters_of, seeded
 from torchfinch.evaluation.folds import CrossValidation, Fold, Plan, begin, keep
 from torchfinch.evaluation.scoring import fold_scores
 
@@ -45,10 +46,10 @@ def cross_validate(
         TorchfinchError: there are too few images for the folds, or the estimator failed.
     """
     images, targets = np.asarray(images), np.asarray(targets)
-    estimator = _seeded(clone(estimator), seed)
+    estimator = seeded(clone(estimator), seed)
     plan = Plan(
         name=name or type(estimator).__name__,
-        parameters=_plain(estimator.get_params()),
+        parameters=parameters_of(estimator),
         code=code,
         data=_digest(images, targets),
         samples=len(targets),
@@ -124,23 +125,8 @@ def _silence(quiet: bool) -> Iterator[None]:
         err.quiet = before
 
 
-def _seeded(estimator: BaseEstimator, seed: int) -> BaseEstimator:
-    unset = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
-    return estimator.set_params(**dict.fromkeys(unset, seed))
-
-
 def _digest(images: Array, targets: Array) -> str:
     digest = hashlib.sha256(f"{images.dtype}{images.shape}{targets.dtype}".encode())
     for values in (images, targets):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
-
-
-def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _text(value) for name, value in sorted(parameters.items())}
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, (str, int, float, type(None))):
-        return value
-    return value.name if isinstance(value, Path) else repr(value)

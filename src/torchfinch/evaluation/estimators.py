@@ -2,8 +2,9 @@
 
 import ast
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -30,8 +31,8 @@ class FlatPixels(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         return True
 
 
-def load_estimator(name: str, values: Mapping[str, str]) -> Pipeline:
-    """An estimator by its dotted name, `sklearn.svm.SVC`, behind `FlatPixels`; values are text, as Python writes them.
+def load_estimator(name: str, values: Mapping[str, Any]) -> Pipeline:
+    """An estimator by its dotted name, `sklearn.svm.SVC`, behind `FlatPixels`; text is read as Python writes values.
 
     Raises:
         TorchfinchError: there is no such estimator, or it has no such parameter.
@@ -46,16 +47,44 @@ def load_estimator(name: str, values: Mapping[str, str]) -> Pipeline:
             f"{name} is no scikit-learn estimator", "it needs fit, predict, get_params and set_params"
         )
     estimator = kind()
-    known = estimator.get_params()
-    for each in values:
-        if each not in known:
-            close = difflib.get_close_matches(each, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-            raise TorchfinchError(f"{attribute} has no parameter {each!r}", hint)
+    check_parameters(attribute, values, known=estimator.get_params())
     return make_pipeline(FlatPixels(), estimator.set_params(**{each: _read(text) for each, text in values.items()}))
 
 
-def _read(text: str) -> Any:
+def check_parameters(owner: str, names: Iterable[str], *, known: Iterable[str]) -> None:
+    """Whether all names are known.
+
+    Raises:
+        TorchfinchError: one is not; it is told with the nearest that is.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1) or [
+                each for each in known if each.lower() == name.lower()
+            ]
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+            raise TorchfinchError(f"{owner} has no parameter {name!r}", hint)
+
+
+def seeded(estimator: BaseEstimator, seed: int) -> BaseEstimator:
+    """The estimator itself, with `seed` in place of every `random_state` of `None`."""
+    unset = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
+    return estimator.set_params(**dict.fromkeys(unset, seed))
+
+
+def parameters_of(estimator: BaseEstimator) -> dict[str, Any]:
+    """All parameters, as JSON has them; a path by its name, so that a project may move."""
+    return {name: _plain(value) for name, value in sorted(estimator.get_params().items())}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (str, int, float, type(None))):
+        return value
+    return value.name if isinstance(value, Path) else repr(value)
+
+
+def _read(text: Any) -> Any:
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError):

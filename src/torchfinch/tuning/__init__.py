@@ -12,9 +12,9 @@ except ModuleNotFoundError as error:
     raise TorchfinchError("tuning needs optuna", "pip install 'torchfinch[tune]'") from error
 
 from torchfinch.tuning.page import render_page
-from torchfinch.tuning.problem import Problem, estimator_problem, recipe_problem
+from torchfinch.tuning.problem import Problem, estimator_problem, images_problem
 from torchfinch.tuning.result import Trial, Tuned
-from torchfinch.tuning.space import read_space
+from torchfinch.tuning.space import read_space, read_value
 from torchfinch.tuning.study import Sampler, tune
 
 __all__ = [
@@ -23,8 +23,9 @@ __all__ = [
     "Trial",
     "Tuned",
     "estimator_problem",
+    "images_problem",
     "read_space",
-    "recipe_problem",
+    "read_value",
     "render_page",
     "tune",
 ]

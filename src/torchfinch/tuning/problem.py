@@ -1,8 +1,9 @@
 """What is tuned: an estimator, the examples it learns from, and how its candidates are judged.
 
-Tuning sees no more than scikit-learn's protocol; a recipe is wrapped into it.
+Tuning sees no more than scikit-learn's protocol.
 """
 
+import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.base import clone, is_classifier
-from sklearn.metrics import check_scoring
+from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.training import Recipe
-from torchfinch.training.estimator import RecipeClassifier
+from torchfinch.evaluation.estimators import check_parameters, parameters_of, seeded
+from torchfinch.training import Data
 
 Values = Mapping[str, Any]
 """Value by name of a setting."""
@@ -33,12 +34,14 @@ class Problem:
     """Of the study."""
     estimator: Any
     """Anything with scikit-learn's `fit`, `predict` and `set_params`."""
+    step: str
+    """Before the name of a value: `svc__` where it is set in that step of a pipeline, else nothing."""
     examples: NDArray[Any]
     targets: NDArray[Any]
     splits: tuple[Split, ...]
     """One for every fold."""
     metric: str | None
-    """A scorer of scikit-learn, of which more is better; `None` is the estimator's own."""
+    """A scorer of scikit-learn, of which more is better; `None` is the estimator's own `score`."""
     identity: Values
     """What must stay the same for scores of two days to be compared, as JSON."""
 
@@ -48,10 +51,9 @@ class Problem:
         Raises:
             TorchfinchError: it takes no such value.
         """
-        try:
-            return clone(self.estimator).set_params(**values)
-        except ValueError as error:
-            raise TorchfinchError(f"{self.name}: {error}") from error
+        known = [name.removeprefix(self.step) for name in self.estimator.get_params() if name.startswith(self.step)]
+        check_parameters(self.name, values, known=known)
+        return clone(self.estimator).set_params(**{self.step + name: value for name, value in values.items()})
 
     def scorer(self, estimator: Any) -> Callable[..., float]:
         """Scores a fitted estimator on examples.
@@ -62,8 +64,9 @@ class Problem:
         try:
             return check_scoring(estimator, self.metric)  # type: ignore[no-any-return]
         except ValueError as error:
-            names = "accuracy, balanced_accuracy, f1_macro, neg_log_loss or roc_auc_ovr"
-            raise TorchfinchError(f"there is no metric {self.metric!r}", f"such as {names}") from error
+            close = difflib.get_close_matches(str(self.metric), get_scorer_names(), n=1)
+            hint = f"did you mean {close[0]}?" if close else "such as accuracy, f1_macro, neg_log_loss or r2"
+            raise TorchfinchError(f"there is no metric {self.metric!r}", hint) from error
 
     def scores(self, values: Values) -> Iterator[float]:
         """Fit a candidate once for every fold, and yield its score in each."""
@@ -84,51 +87,95 @@ def estimator_problem(
 ) -> Problem:
     """Any scikit-learn estimator, judged by cross-validation; settings are named as its `set_params` names them.
 
-    The folds are shuffled by `seed`, and a classifier's have the same share of every class.
+    The folds are shuffled by `seed`, and a classifier's have the same share of every class. A `random_state` of `None`
+    becomes the seed. Without a `metric`, classifiers are judged by accuracy and regressors by R².
 
     Raises:
         TorchfinchError: the examples cannot be shared out into so many folds.
     """
-    return Problem(
+    return _problem(
+        estimator,
+        examples,
+        targets,
         name=type(estimator).__name__,
-        estimator=estimator,
-        examples=examples,
-        targets=targets,
         splits=_share_out(targets, folds=folds, classes=is_classifier(estimator), seed=seed),
         metric=metric,
-        identity=_identity(repr(estimator), examples, targets, folds=folds, metric=metric, seed=seed),
+        seed=seed,
+        identity={"folds": folds},
     )
 
 
-def recipe_problem(
-    recipe: Recipe, settings: Values, *, folds: int | None = None, metric: str | None = None, seed: int = 0
+def images_problem(
+    estimator: Any,
+    data: Data,
+    *,
+    name: str,
+    step: str = "",
+    code: str = "",
+    folds: int | None = None,
+    metric: str | None = None,
+    seed: int = 0,
 ) -> Problem:
-    """A recipe with some of its settings given; its test images are not looked at.
+    """A recipe wrapped as an estimator, or any other, on a recipe's images; its test images are not looked at.
 
-    Candidates are fitted to the recipe's training images and judged by its validation images, or, with `folds`, by
-    cross-validation on both together.
+    Candidates are fitted to the training images and judged by the validation images, or, with `folds`, by
+    cross-validation on both together. Settings are those of the estimator's `step`, such as `svc__`, if one is named.
 
     Raises:
-        TorchfinchError: the recipe has nothing to fit, a setting is wrong, or there are too few images for the folds.
+        TorchfinchError: there are no such images, or too few for the folds.
     """
-    estimator = RecipeClassifier(recipe.path, dict(settings))
-    config = recipe.configure(settings)
-    data = recipe.build(config)[0]
     if data.train is None or data.validation is None:
-        raise TorchfinchError(f"the recipe {recipe.name} has nothing to fit", "give Data(train=..., validation=...)")
+        raise TorchfinchError(f"{name} is given nothing to learn from", "give Data(train=..., validation=...)")
     examples = torch.cat([data.train.pixels, data.validation.pixels]).numpy()
     targets = torch.cat([data.train.targets, data.validation.targets]).numpy()
+    targets = targets[:, 0] if targets.shape[1:] == (1,) else targets
     everything = np.arange(len(targets))
     own = (everything[: len(data.train)], everything[len(data.train) :])
+    return _problem(
+        estimator,
+        examples,
+        targets,
+        name=name,
+        step=step,
+        splits=_share_out(targets, folds=folds, classes=data.train.classified, seed=seed) if folds else (own,),
+        metric=metric,
+        seed=seed,
+        identity={"folds": folds, "code": code},
+    )
+
+
+def _problem(
+    estimator: Any,
+    examples: NDArray[Any],
+    targets: NDArray[Any],
+    *,
+    name: str,
+    splits: tuple[Split, ...],
+    metric: str | None,
+    seed: int,
+    identity: Values,
+    step: str = "",
+) -> Problem:
+    estimator = seeded(clone(estimator), seed)
+    measured = metric or _own_metric(estimator)
+    data = hashlib.sha256(examples.tobytes() + targets.tobytes()).hexdigest()
+    settings = parameters_of(estimator)
     return Problem(
-        name=recipe.name,
+        name=name,
         estimator=estimator,
+        step=step,
         examples=examples,
         targets=targets,
-        splits=_share_out(targets, folds=folds, classes=True, seed=seed) if folds else (own,),
-        metric=metric,
-        identity=_identity(config.model_dump(mode="json"), examples, targets, folds=folds, metric=metric, seed=seed),
+        splits=splits,
+        metric=measured,
+        identity={"settings": settings, "data": data, "seed": seed, "metric": measured, **identity},
     )
+
+
+def _own_metric(estimator: Any) -> str | None:
+    if is_classifier(estimator):
+        return "accuracy"
+    return "r2" if is_regressor(estimator) else None
 
 
 def _share_out(targets: NDArray[Any], *, folds: int, classes: bool, seed: int) -> tuple[Split, ...]:
@@ -138,10 +185,3 @@ def _share_out(targets: NDArray[Any], *, folds: int, classes: bool, seed: int) -
         raise TorchfinchError(f"no {folds} folds of {least} examples {whose}", f"--folds takes 2 to {least}")
     splitter = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
     return tuple(splitter.split(np.zeros(len(targets)), targets))
-
-
-def _identity(
-    settings: Any, examples: NDArray[Any], targets: NDArray[Any], *, folds: int | None, metric: str | None, seed: int
-) -> Values:
-    data = hashlib.sha256(examples.tobytes() + targets.tobytes()).hexdigest()
-    return {"settings": settings, "data": data, "folds": folds, "seed": seed, "metric": metric}

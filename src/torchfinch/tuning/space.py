@@ -43,11 +43,25 @@ def ends(values: BaseDistribution) -> tuple[Any, ...]:
     return values.low, values.high
 
 
+def read_value(value: Any) -> Any:
+    """What text stands for where it is a number, `true`, `false` or `null`; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    known = {"true": True, "false": False, "null": None}
+    if text in known:
+        return known[text]
+    try:
+        return _number(text)
+    except ValueError:
+        return text
+
+
 def _read(name: str, values: str | Sequence[Value]) -> BaseDistribution:
     if isinstance(values, str) and ".." in values:
         return _range(name, values)
     parts = values.split(",") if isinstance(values, str) else values
-    choices = [_scalar(part) for part in parts] if isinstance(parts, list) else []
+    choices = [read_value(part) for part in parts] if isinstance(parts, list) else []
     if not choices or "" in choices:
         raise TorchfinchError(f"{name}: {values!r} names no values", f"write {FORMS}")
     return CategoricalDistribution(choices)
@@ -78,19 +92,6 @@ def _points(name: str, values: BaseDistribution) -> list[Any]:
         return list(range(values.low, values.high + 1, values.step))
     count = round((values.high - values.low) / values.step) + 1
     return [round(values.low + index * values.step, 12) for index in range(count)]
-
-
-def _scalar(value: Value) -> Value:
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    known = {"true": True, "false": False, "null": None}
-    if text in known:
-        return known[text]
-    try:
-        return _number(text)
-    except ValueError:
-        return text
 
 
 def _number(text: str) -> int | float:

@@ -1,6 +1,7 @@
 """Where a study is kept, and what was left there by processes that died."""
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ def open_study(problem: Problem, space: Space, storage: str | None) -> optuna.St
         if storage:
             _make_folder(storage)
         study = optuna.create_study(study_name=problem.name, storage=storage, direction="maximize", load_if_exists=True)
-    except (SQLAlchemyError, OptunaError, OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise TorchfinchError(f"the storage {storage} cannot be used: {reason}", "such as sqlite:///tune.db") from error
+    except (SQLAlchemyError, OptunaError, ImportError, OSError, ValueError) as error:
+        shown, reason = re.sub(r"//[^/@]*@", "//***@", str(storage)), str(error).splitlines()[0]  # without a password
+        raise TorchfinchError(f"the storage {shown} cannot be used: {reason}", "such as sqlite:///tune.db") from error
     _same_question(study, problem, space)
     _bury(study)
     return study
