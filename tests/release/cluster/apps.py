@@ -1,0 +1,251 @@
+"""Many releases in namespaces of their own, one stand-in for gateway and Prometheus, and a wire that can be cut."""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from release.cluster.conftest import BIN, Cluster, Controller, Object, World
+
+from torchfinch.release.cluster.api import Api, ApiError
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, VIRTUAL_SERVICES, Kind
+
+PODS = Kind("Pod", "", "v1", "pods")
+SERVICES = Kind("Service", "", "v1", "services")
+NAMESPACES = Kind("Namespace", "", "v1", "namespaces")
+TRACKS = ("stable", "canary")
+ROUTES = {"HTTPRoute": HTTP_ROUTES, "VirtualService": VIRTUAL_SERVICES}
+_MADE = {kind.name: kind for kind in (DEPLOYMENTS, SERVICES, HTTP_ROUTES, VIRTUAL_SERVICES, RELEASES)}
+_BACKENDS = [{"destination": {"host": f"digits-{track}"}, "weight": 100 * (track == "stable")} for track in TRACKS]
+_VIRTUAL_SERVICE: Object = {
+    "apiVersion": "networking.istio.io/v1",
+    "kind": "VirtualService",
+    "metadata": {"name": "digits"},
+    "spec": {"hosts": ["digits"], "http": [{"route": _BACKENDS}]},
+}
+
+
+def within(seconds: float, done: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def backends(spec: Object) -> list[Object]:
+    """Those of a route's first rule."""
+    return list(spec["rules"][0]["backendRefs"] if "rules" in spec else spec["http"][0]["route"])
+
+
+class App:
+    """What `app.yaml` says, in a namespace of its own: both Deployments, Services, a route, and a release at rest."""
+
+    def __init__(self, cluster: Cluster, api: Api, *, route: str = "HTTPRoute", **spec: Any) -> None:
+        self.cluster, self.api, self.route, self.namespace = cluster, api, route, cluster.namespace
+        api.create(NAMESPACES.path(None), {"metadata": {"name": self.namespace}})
+        *documents, release = yaml.safe_load_all((Path(__file__).parent / "app.yaml").read_text())
+        named = {"kind": route, "name": "digits"} if route in ROUTES else {"kind": route}
+        release["spec"] |= {"route": named, **spec}
+        for each in (*documents, *([_VIRTUAL_SERVICE] if route == "VirtualService" else []), release):
+            self.make(each)
+
+    def make(self, found: Object) -> None:
+        self.api.create(_MADE[found["kind"]].path(self.namespace), found)
+
+    def get(self, kind: Kind, name: str = "digits") -> Object:
+        return self.api.get(kind.path(self.namespace, name))
+
+    def merge(self, kind: Kind, change: Object, name: str = "digits") -> None:
+        self.api.merge(kind.path(self.namespace, name), change)
+
+    def offer(self, version: str, **labels: str | None) -> None:
+        """What `kubectl set image` does, with the version's label."""
+        metadata = {"labels": {**labels, "app.kubernetes.io/version": version}}
+        containers = [{"name": "server", "image": f"digits:{version}"}]
+        self.merge(
+            DEPLOYMENTS,
+            {"spec": {"template": {"metadata": metadata, "spec": {"containers": containers}}}},
+            "digits-canary",
+        )
+
+    def spec(self, **change: Any) -> None:
+        self.merge(RELEASES, {"spec": change})
+
+    @property
+    def status(self) -> Object:
+        return dict(self.get(RELEASES).get("status", {}))
+
+    @property
+    def version(self) -> str:
+        """Of the canary, as the controller knows it."""
+        return str(self.status.get("canary", {}).get("version"))
+
+    @property
+    def decided(self) -> list[str]:
+        return [each["reason"] for each in self.status["decisions"]]
+
+    @property
+    def pods(self) -> list[Object]:
+        return list(self.api.get(PODS.path(self.namespace))["items"])
+
+    @property
+    def replicas(self) -> list[int]:
+        return [self.get(DEPLOYMENTS, f"digits-{track}")["spec"]["replicas"] for track in TRACKS]
+
+    @property
+    def weights(self) -> list[int]:
+        """Of stable and canary; where there is no route, their pods."""
+        if self.route not in ROUTES:
+            return self.replicas
+        return [backend.get("weight", 0) for backend in backends(self.get(ROUTES[self.route])["spec"])]
+
+    def reach(self, weight: int) -> None:
+        """Wait until the canary has this weight, and it counts."""
+        assert within(60, lambda: self.status.get("weight") == weight and self.holds("RouteSynced")), self.status
+
+    def holds(self, condition: str) -> bool:
+        found = {each["type"]: each["status"] for each in self.status.get("conditions", [])}
+        return found.get(condition) == "True"
+
+    def wait(self, condition: str) -> None:
+        assert within(60, lambda: self.holds(condition)), self.status
+
+
+class Traffic(World):
+    """The gateway and the Prometheus of many apps, which it makes and whose releases it deletes."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("KUBECONFIG", str(kubeconfig))
+            self.api = Api()
+        self.apps: list[App] = []
+        super().__init__(Cluster(kubeconfig, "default"))
+        self._cluster("apply", "--server-side", "-f", f"{os.environ['KUBEBUILDER_ASSETS']}/manifests/istio")
+        assert within(30, lambda: self._cluster.run("get", "virtualservices").returncode == 0)
+
+    def app(self, **spec: Any) -> App:
+        cluster = Cluster(self._cluster.kubeconfig, f"app-{uuid.uuid4()}")
+        app = App(cluster, self.api, **{"evidence": {"kind": "Prometheus", "address": self.address}, **spec})
+        self.apps.append(app)
+        return app
+
+    def clear(self) -> None:
+        for app in self.apps:
+            app.cluster.run("delete", "canary", "digits", "--wait=false")
+        self.apps.clear()
+
+    def _serve(self) -> None:
+        while not self._ended.wait(0.1):
+            for app in list(self.apps):
+                with suppress(ApiError):  # the API server is away, as some tests want it
+                    self._accept_of(app)
+                    self._send_to(app)
+
+    def _accept_of(self, app: App) -> None:
+        route = app.get(HTTP_ROUTES)
+        held = {"status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        newest = {**held, "observedGeneration": route["metadata"]["generation"]}
+        conditions = [{"type": kind, **newest} for kind in ("Accepted", "ResolvedRefs")]
+        parents = [{"parentRef": {"name": "gw"}, "controllerName": "a.test/gateway", "conditions": conditions}]
+        if route.get("status") != {"parents": parents}:
+            self.api.merge(HTTP_ROUTES.path(app.namespace, "digits", "status"), {"status": {"parents": parents}})
+
+    def _send_to(self, app: App) -> None:
+        weights = app.weights
+        pods = [pod for pod in app.pods if pod["status"].get("phase") == "Running"]
+        for track, weight in zip(TRACKS, weights, strict=True):
+            behind = [pod for pod in pods if pod["metadata"]["labels"]["track"] == track]
+            for pod in behind:
+                counts = self.counted.setdefault(pod["metadata"]["name"], [0, 0])
+                new = 200 * weight // max(sum(weights), 1) // len(behind)
+                counts[0] += new
+                counts[1] += new * self.error_rate.get(pod["metadata"]["labels"]["app.kubernetes.io/version"], 0.0)
+
+
+class Process(Controller):
+    """`torchfinch controller` with these arguments, which may do whatever its kubeconfig may."""
+
+    def __init__(self, kubeconfig: Path, log: Path, *arguments: str) -> None:
+        self._arguments = arguments
+        super().__init__(kubeconfig, log)
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(BIN / "torchfinch"), "controller", *self._arguments],
+                env={**os.environ, "KUBECONFIG": str(self._kubeconfig)},
+                stdout=log,
+                stderr=log,
+            )
+
+    def lines(self) -> list[Object]:
+        """What it wrote to stdout."""
+        return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
+
+
+class Wire:
+    """What lies between a controller and the API server: it can be cut, and what goes through it can be held up."""
+
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+        config = yaml.safe_load(kubeconfig.read_text())
+        server = config["clusters"][0]["cluster"]["server"]
+        self._port = int(server.rpartition(":")[2])
+        self._open: list[socket.socket] = []
+        self._held: set[socket.socket] = set()
+        self._whole = True
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.kubeconfig = folder / "through-a-wire"
+        self.kubeconfig.write_text(yaml.safe_dump(config))
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def cut(self) -> None:
+        """Every connection breaks, and a new one breaks at once."""
+        self._whole = False
+        for each in list(self._open):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self._whole = True
+
+    def hold(self) -> None:
+        """Open connections stay open, but nothing comes through them any more; new ones work."""
+        self._held |= set(self._open)
+
+    def close(self) -> None:
+        self._listener.close()
+        self.cut()
+
+    def _listen(self) -> None:
+        with suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                if self._whole:
+                    far = socket.create_connection(("127.0.0.1", self._port))
+                    self._open += [near, far]
+                    threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+                else:
+                    near.close()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        with near, far, suppress(OSError):
+            while True:
+                for ready in select.select([near, far], [], [], 1)[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    if ready not in self._held:
+                        (far if ready is near else near).sendall(data)

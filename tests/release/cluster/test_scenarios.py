@@ -1,0 +1,176 @@
+"""What happens to releases in life, each on the real API server: all by one controller, in namespaces of their own."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from release.cluster.apps import App, Process, Traffic, within
+
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+MakeApp = Callable[..., App]
+ENDLESS = {"interval": "300ms", "minRequests": 100_000_000}
+DIALECTS = pytest.mark.parametrize("route", ["HTTPRoute", "VirtualService", "Replicas"])
+
+
+@pytest.fixture(scope="module")
+def traffic(control_plane: Path) -> Iterator[Traffic]:
+    made = Traffic(control_plane)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def controller(control_plane: Path, traffic: Traffic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """One for all namespaces."""
+    log = tmp_path_factory.mktemp("controller") / "log"
+    made = Process(control_plane, log, "--all-namespaces", "--alone")
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def make_app(traffic: Traffic) -> Iterator[MakeApp]:
+    def make(**spec: Any) -> App:
+        app = traffic.app(**spec)
+        app.wait("RouteSynced")
+        return app
+
+    yield make
+    traffic.clear()
+
+
+def ended(app: App, version: str) -> bool:
+    return app.version == version and app.holds("RolledBack")
+
+
+def at_25(app: App, version: str) -> bool:
+    return app.version == version and app.weights == [75, 25]
+
+
+@DIALECTS
+def test_every_kind_of_split_leads_a_good_version_to_stable_and_a_bad_one_back(
+    make_app: MakeApp, traffic: Traffic, route: str
+) -> None:
+    traffic.error_rate["bad"] = 0.3
+    app = make_app(route=route)
+    at_rest = app.weights
+    app.offer("2.0")
+    app.wait("Promoted")
+    assert app.weights == at_rest
+    assert list(dict.fromkeys(each["weight"] for each in app.status["decisions"])) == [0, 25, 50, 100]
+
+    app.offer("bad")
+    app.wait("RolledBack")
+    assert "error rate" in app.status["reason"]
+    assert app.weights == at_rest
+    assert within(20, lambda: app.replicas == [2, 0]), "the canary's pods go after scaleDownDelay"
+
+
+def test_a_version_that_does_not_start_gets_no_traffic_nor_does_the_next_but_a_good_one_after_them_is_released(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(progressDeadline="2s")
+    for version in ("2.0", "3.0"):
+        app.offer(version, **{"never-ready": "true"})
+        assert within(60, partial(ended, app, version)), app.status
+        assert "no progress for 2 s" in app.status["reason"]
+    assert {each["weight"] for each in app.status["decisions"]} == {0}
+
+    app.spec(progressDeadline="60s")
+    app.offer("4.0", **{"never-ready": None})
+    app.wait("Promoted")
+    before = app.decided
+    app.merge(DEPLOYMENTS, {"spec": {"progressDeadlineSeconds": 3}}, "digits-canary")  # an edit that is no version
+    assert not within(1, lambda: app.decided != before or not app.holds("Promoted"))
+
+
+@DIALECTS
+def test_scaling_amid_a_release_starts_nothing_anew(make_app: MakeApp, route: str) -> None:
+    app = make_app(route=route, analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    started = app.status["startedAt"]
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 4}}, "digits-stable")
+    assert within(20, lambda: len(app.pods) >= 5)
+    assert app.status["startedAt"] == started
+    assert app.status["phase"] in {"Progressing", "Paused"}
+    assert app.weights[1] <= app.weights[0]
+
+
+def test_a_version_and_a_number_of_pods_may_change_in_one_edit(make_app: MakeApp) -> None:
+    app = make_app()
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 1}}, "digits-canary")
+    app.offer("2.0")
+    app.wait("Promoted")
+    assert app.get(DEPLOYMENTS, "digits-stable")["spec"]["replicas"] == 2
+
+
+def test_an_undo_to_a_version_that_is_not_stable_begins_the_analysis_again(make_app: MakeApp) -> None:
+    app = make_app(analysis=ENDLESS)
+    for version in ("2.0", "3.0"):
+        app.offer(version)
+        assert within(30, partial(at_25, app, version)), app.status
+    began = app.status["startedAt"]
+    app.cluster("rollout", "undo", "deployment/digits-canary")
+    assert within(30, partial(at_25, app, "2.0"))
+    assert app.status["startedAt"] > began
+    anew = [reason for reason in app.decided if "a new canary is offered" in reason]
+    assert len(anew) == 3
+
+
+def test_an_aborted_version_is_tried_again_by_retry_and_another_one_by_being_offered(make_app: MakeApp) -> None:
+    app = make_app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    app.spec(action={"type": "abort", "id": "1"})
+    app.wait("RolledBack")
+    app.spec(action={"type": "retry", "id": "2"})
+    app.reach(25)
+    app.spec(action={"type": "abort", "id": "3"})
+    app.wait("RolledBack")
+    app.spec(analysis={"minRequests": 50})
+    app.offer("3.0")
+    app.wait("Promoted")
+
+
+def test_a_canary_all_of_whose_pods_are_gone_gets_no_more_traffic(make_app: MakeApp) -> None:
+    app = make_app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    app.cluster("scale", "deployment/digits-canary", "--replicas", "0")
+    app.wait("RolledBack")
+    assert "no ready endpoint" in app.status["reason"]
+    assert app.weights == [100, 0]
+
+
+def test_what_others_change_in_the_route_amid_a_release_stays(make_app: MakeApp) -> None:
+    app = make_app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    rules = app.get(HTTP_ROUTES)["spec"]["rules"]
+    rules[0]["timeouts"] = {"request": "7s"}
+    app.merge(HTTP_ROUTES, {"spec": {"rules": [*rules, {"matches": [{"path": {"value": "/docs"}}]}]}})
+    app.spec(analysis={"minRequests": 50})
+    app.wait("Promoted")
+    first, second = app.get(HTTP_ROUTES)["spec"]["rules"]
+    assert first["timeouts"] == {"request": "7s"}
+    assert second["matches"][0]["path"]["value"] == "/docs"
+
+
+def test_all_traffic_by_a_persons_word_and_a_weight_raised_by_hand_is_put_back(make_app: MakeApp) -> None:
+    app = make_app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    route = app.get(HTTP_ROUTES)["spec"]["rules"]
+    for backend, weight in zip(route[0]["backendRefs"], (10, 90), strict=True):
+        backend["weight"] = weight
+    app.merge(HTTP_ROUTES, {"spec": {"rules": route}})
+    assert within(20, lambda: app.weights == [75, 25])
+    assert within(20, lambda: any("raised by hand to 90" in each["notes"] for each in app.status["decisions"]))
+    app.spec(action={"type": "promote", "id": "now"})
+    app.wait("Promoted")
