@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from release.cluster.conftest import BIN, Cluster, Controller, World
+from release.cluster.conftest import BIN, ROOT, Cluster, Controller, World
 
 from torchfinch.release.cluster.records import decisions, newest
 from torchfinch.release.cluster.status import build_status
@@ -160,6 +160,17 @@ def test_a_person_without_the_right_is_told_so(cluster: Cluster, tmp_path: Path)
     assert refused.returncode == 1
     assert "cannot patch resource" in refused.stderr
     assert "action" not in cluster.get("canary", "digits")["spec"]
+
+
+@pytest.mark.slow
+def test_both_overlays_are_accepted_by_the_api_server(cluster: Cluster) -> None:
+    cluster("create", "namespace", "digits")
+    for overlay in ("local", "cluster"):
+        config = ["--kubeconfig", str(cluster.kubeconfig), "--dry-run=server"]
+        command = [kubectl()[0], "apply", "--server-side", *config, "-k", str(ROOT / "k8s" / "overlays" / overlay)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "canaryrelease.torchfinch.dev/digits" in done.stdout
 
 
 def test_a_resource_that_nobody_has_looked_at_can_be_shown() -> None:
