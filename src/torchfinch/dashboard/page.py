@@ -63,27 +63,34 @@ def render(source: Source, name: str, *, writable: bool) -> str:
 
 def _line(standing: Standing) -> Line:
     state, record = standing.state, standing.newest
+    promoted = _promoted(standing)
+    canary, stable = (state.total.canary, state.total.stable)[:: -1 if promoted else 1]
     return Line(
         name=standing.name,
         phase=str(state.phase),
         tone=TONES.get(str(state.phase), "accent"),
-        weight=state.weight,
-        step=f"{record['step']} of {record['steps']}" if record else "",
+        weight=100 if promoted else state.weight,
+        step=f"{record['step']} of {record['steps']}" if record and state.phase in UNDERWAY else "",
         canary=_newcomer(standing),
-        requests=f"{state.total.canary.requests:,} / {state.total.stable.requests:,}",
-        errors=f"{percent(state.total.canary.error_rate)} / {percent(state.total.stable.error_rate)}",
+        requests=f"{canary.requests:,} / {stable.requests:,}",
+        errors=f"{percent(canary.error_rate)} / {percent(stable.error_rate)}",
         age=duration((state.ended or state.at) - state.started) if state.started else "",
         reason=state.reason,
     )
 
 
+def _promoted(standing: Standing) -> bool:
+    """Whether the roles have changed: stable runs, and counts, what was the canary."""
+    record, canary = standing.newest, standing.state.canary
+    return bool(record and canary and record["stable"]["digest"] == canary)
+
+
 def _newcomer(standing: Standing) -> str:
-    """The version that is released, or was last: after a promotion it is what stable runs."""
+    """The version that is released, or was last."""
     record, canary = standing.newest, standing.state.canary
     if not record or not canary:
         return ""
-    arm = record["stable" if record["stable"]["digest"] == canary else "canary"]
-    return str(arm["label"] or canary[:12])
+    return str(record["stable" if _promoted(standing) else "canary"]["label"] or canary[:12])
 
 
 def _whole(story: Story, *, writable: bool) -> Whole:

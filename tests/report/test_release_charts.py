@@ -1,0 +1,82 @@
+"""The charts of one release: intervals, evidence, and as many points as can be told apart."""
+
+import random
+
+import pytest
+
+from torchfinch.release.policies import judgement
+from torchfinch.release.simulated import World
+from torchfinch.release.spec import Analysis, Spec
+from torchfinch.release.state import LATENCY_EDGES, State
+from torchfinch.report import releases
+from torchfinch.report.charts import Axis, Chart, Series
+from torchfinch.report.decisions import CLAIMS
+from torchfinch.report.intervals import mean_interval, share_interval
+from torchfinch.report.releases import Release, release
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    from scipy.stats import binomtest
+
+    for count, requests in ((0, 30), (3, 100), (100, 100)):
+        expected = binomtest(count, requests).proportion_ci(method="wilson")
+        assert share_interval(count, requests) == pytest.approx((expected.low, expected.high), abs=1e-4)
+
+
+def test_the_interval_of_a_mean_holds_it_and_is_as_wide_as_the_histogram_says() -> None:
+    chance = random.Random(1)
+    seconds = [0.01 * 2 ** chance.gauss(0, 0.5) for _ in range(4000)]
+    buckets = [*(sum(each <= edge for each in seconds) for edge in LATENCY_EDGES), len(seconds)]
+    mean = 1000 * sum(seconds) / len(seconds)
+    interval = mean_interval(mean, buckets)
+    deviation = (sum((1000 * each - mean) ** 2 for each in seconds) / len(seconds)) ** 0.5
+
+    assert interval
+    assert interval[0] < mean < interval[1]
+    assert interval[1] - interval[0] == pytest.approx(2 * 1.96 * deviation / len(seconds) ** 0.5, rel=0.25)
+    assert mean_interval(mean, [0] * len(buckets)) is None
+
+
+def test_a_band_ends_where_the_chart_does() -> None:
+    axis = Axis(low=0, high=10, ticks=(0, 10))
+    series = Series("one", [(0, 1), (10, 1)], tone="canary", band=[(0, 0, 50), (10, 0, 5)])
+    chart = Chart(title="", unit="", series=(series,), x=axis, y=axis, x_name="")
+    assert chart.band(series) == "M0 0L100 50L100 100L0 100Z"
+
+
+def played(*, looks: int, policy: str = "required") -> Release:
+    """A release that stays at its first step, with a look every second."""
+    spec = Spec.model_validate(
+        {
+            "model": "m",
+            "route": {"port": 1},
+            "steps": [{"weight": 50, "duration": "10h"}],
+            "analysis": {"interval": "1s", "policy": policy},
+        }
+    )
+    world = World()
+    controller = world.controller(spec)
+    for _ in range(looks):
+        controller.tick()
+        world.serve(100, error_rate={"one": 0.02, "two": 0.02}, latency={"one": 0.01, "two": 0.015})
+        world.now += 1
+    return release(world.history)
+
+
+def test_a_long_release_is_drawn_with_as_many_points_as_can_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "MOST_POINTS", 20)
+    found = played(looks=100)
+    errors = next(chart for chart in found.charts if chart.title == "Error rate")
+    assert 15 < len(errors.series[0].points) <= 25
+    assert errors.series[0].points[-1][0] == found.turns[-1].at, "the newest is always drawn"
+
+
+def test_evidence_is_drawn_for_sequential_alone() -> None:
+    required, sequential = (played(looks=12, policy=policy).charts for policy in ("required", "sequential"))
+    assert [chart.title for chart in required] == ["Traffic", "Error rate", "Mean latency"]
+    assert [chart.title for chart in sequential] == ["Traffic", "Error rate", "Mean latency", "Evidence"]
+
+
+def test_the_claims_that_are_drawn_are_those_that_sequential_makes() -> None:
+    made = {check.name for check in judgement(Analysis(policy="sequential"), State())}
+    assert set(CLAIMS) == made - {"mean latency", "traffic not as weighted"}
