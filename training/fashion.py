@@ -7,11 +7,12 @@ images are looked at once, at the end.
 from functools import partial
 from typing import Literal
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from torchfinch.handler import Preprocessing
-from torchfinch.training import Data, FitSettings, Loss, Optimizer, fashion_mnist, mirror_and_shift, split
+from torchfinch.training import Data, FitSettings, Loss, Optimizer, cutout, fashion_mnist, mirror_and_shift, split
 from torchfinch.training.datasets import FASHION_LABELS
 
 from .networks.fashion import FashionNet
@@ -20,7 +21,7 @@ from .networks.fashion import FashionNet
 class Config(FitSettings):
     """The settings."""
 
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=25, ge=1)
     batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(default=0.15, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
@@ -31,14 +32,22 @@ class Config(FitSettings):
     loss: Loss = Loss(label_smoothing=0.05)
     width: int = Field(default=32, ge=1, description="channels of the first convolution")
     dropout: float = Field(default=0.2, ge=0, lt=1, description="share of features hidden from the last layer")
+    hidden: int = Field(default=8, ge=0, le=28, description="side of the square that is hidden in a training image")
 
 
 def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:
     """The images in three parts, the network with its first weights, and what is done to an image."""
-    images, test = fashion_mnist()
-    train, validation, _ = split(images, validation=1 / 12, test=0, seed=0)
-    data = Data(
-        labels=FASHION_LABELS, train=train, validation=validation, test=test, augment=partial(mirror_and_shift, most=2)
-    )
-    preprocessing = Preprocessing(size=(28, 28), mode="L", mean=(0.286,), std=(0.353,))
-    return data, FashionNet(len(FASHION_LABELS), config.width, config.dropout), preprocessing
+    network = FashionNet(len(FASHION_LABELS), config.width, config.dropout)
+    return images(config.hidden), network, Preprocessing(size=(28, 28), mode="L", mean=(0.286,), std=(0.353,))
+
+
+def images(hidden: int) -> Data:
+    """Fashion-MNIST, mirrored, shifted and with a hidden square where it is learnt from."""
+    known, test = fashion_mnist()
+    train, validation, _ = split(known, validation=1 / 12, test=0, seed=0)
+    augment = partial(_augment, hidden=hidden)
+    return Data(labels=FASHION_LABELS, train=train, validation=validation, test=test, augment=augment)
+
+
+def _augment(pixels: Tensor, chance: torch.Generator, *, hidden: int) -> Tensor:
+    return cutout(mirror_and_shift(pixels, chance, most=2), chance, size=hidden)

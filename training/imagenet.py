@@ -8,7 +8,7 @@ from importlib import metadata, resources
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 
 from torchfinch.errors import TorchfinchError
@@ -27,11 +27,7 @@ class Config(Settings):
 
 def build(_config: Config) -> tuple[Data, nn.Module, Preprocessing]:
     """Labels and golden photos, the network with its weights, and what is done to an image."""
-    try:
-        weights = torch.load(weights_file(), weights_only=True)
-        photos = {name: resources.files(package).joinpath(name).read_bytes() for package, name in PHOTOS}
-    except ModuleNotFoundError as error:  # of a distribution, too: PackageNotFoundError is one
-        raise TorchfinchError(f"the package {error.name} is not installed", "pip install 'torchfinch[demo]'") from error
+    weights, photos = read_weights(), read_photos()
     labels = unique_labels(_IMAGENET_CATEGORIES)
     model = EfficientNetLite0(classes=len(labels))
     model.load_state_dict(weights)
@@ -41,7 +37,24 @@ def build(_config: Config) -> tuple[Data, nn.Module, Preprocessing]:
     return Data(labels=labels, golden=photos), model, preprocessing
 
 
-def weights_file() -> Path:
-    """The file of weights among those of its package, found without importing it."""
-    files = metadata.distribution(WEIGHTS).files or ()
-    return Path(str(next(file for file in files if file.suffix == ".pth").locate()))
+def read_weights() -> dict[str, Tensor]:
+    """The published weights by the names of their parts; their package is not imported."""
+    try:
+        files = metadata.distribution(WEIGHTS).files or ()
+    except ModuleNotFoundError as error:  # PackageNotFoundError is one
+        raise _missing(error) from error
+    path = Path(str(next(file for file in files if file.suffix == ".pth").locate()))
+    weights: dict[str, Tensor] = torch.load(path, weights_only=True)
+    return weights
+
+
+def read_photos() -> dict[str, bytes]:
+    """Photos that lie in packages."""
+    try:
+        return {name: resources.files(package).joinpath(name).read_bytes() for package, name in PHOTOS}
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+
+
+def _missing(error: ModuleNotFoundError) -> TorchfinchError:
+    return TorchfinchError(f"the package {error.name} is not installed", "pip install 'torchfinch[demo]'")

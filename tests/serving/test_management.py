@@ -31,8 +31,9 @@ def test_models_are_listed_and_described(server: Instance) -> None:
     assert [worker["status"] for worker in described["workers"]] == ["READY"]
 
 
-def test_the_handler_tells_about_itself(server: Instance) -> None:
-    [described] = server.management.describe("colours", "1.0", customized=True)
+@pytest.mark.parametrize("version", ["1.0", None])
+def test_the_handler_tells_about_itself(server: Instance, version: str | None) -> None:
+    [described] = server.management.describe("colours", version, customized=True)
 
     assert "green" in str(described)
 

@@ -158,11 +158,3 @@ def test_nothing_to_fit_to_is_told() -> None:
 def test_a_missing_gpu_is_told() -> None:
     with pytest.raises(TorchfinchError, match=r"device=cuda: torch sees no GPU .*--set device=cpu"):
         fitted(device="cuda")
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_fit_on_the_gpu_learns_too() -> None:
-    _, losses = fitted(epochs=20, learning_rate=0.1, device="cuda")
-
-    assert losses[-1] < 0.5

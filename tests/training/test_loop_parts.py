@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from training.helpers import DATA, Linear, Small, fitted, flat, halves
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.training import Data, Images
+from torchfinch.training import Data, Images, cutout
 
 
 def linear(dropout: float = 0) -> Linear:
@@ -215,3 +215,14 @@ def test_a_compiled_network_learns_the_same() -> None:
     plain, compiled = (flat(fitted(linear(), compile=compile, **values)[0]) for compile in (False, True))  # noqa: A001 - the setting's name
 
     torch.testing.assert_close(plain, compiled, atol=1e-4, rtol=1e-3)
+
+
+def test_a_hidden_square_is_black_lies_anywhere_and_leaves_the_rest() -> None:
+    white = torch.full((500, 2, 10, 6), 255, dtype=torch.uint8)
+    hidden = cutout(white, torch.Generator().manual_seed(0), size=4) == 0
+    inside = hidden[:, 0].flatten(1).sum(1)
+
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    assert (int(inside.max()), int(inside.min())) == (16, 4)  # cut by a corner: 2 x 2
+    assert hidden[:, 0].any(0).all()
+    assert torch.equal(cutout(white, torch.Generator(), size=0), white)

@@ -21,7 +21,15 @@ class FashionNet(nn.Module):
         self.classifier = nn.Sequential(nn.Flatten(), nn.Dropout(dropout), nn.Linear(4 * width * 3 * 3, classes))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores of shape (N, classes) for normalised images of shape (N, 1, 28, 28)."""
+        """Scores of shape (N, classes) for normalised images of shape (N, 1, 28, 28).
+
+        In evaluation they are means over the image and its mirror image, since a mirrored shoe is a shoe.
+        """
+        if self.training:
+            return self._scores(images)
+        return (self._scores(images) + self._scores(images.flip(-1))) / 2
+
+    def _scores(self, images: Tensor) -> Tensor:
         scores: Tensor = self.classifier(self.features(images))
         return scores
 

@@ -26,10 +26,11 @@ class ManagementClient:
 
     def describe(self, name: str, version: str | None = None, *, customized: bool = False) -> list[dict[str, Any]]:
         """Every version of a model, or one: workers, queue, configuration; `customized` asks the handler as well."""
-        content = self._call(
-            "GET", f"/models/{quote(name)}/{quote(version or 'all')}", {"customized": "true"} if customized else {}
-        )
-        return list(content)
+        described = list(self._call("GET", f"/models/{quote(name)}/{quote(version or 'all')}"))
+        if not customized:
+            return described
+        paths = [f"/models/{quote(name)}/{quote(each['modelVersion'])}" for each in described]  # not told of `all`
+        return [whole for path in paths for whole in self._call("GET", path, {"customized": "true"})]
 
     def register(self, archive: str, *, name: str | None = None, workers: int = 1) -> None:
         """Load an archive of the model store and wait for its workers."""

@@ -4,11 +4,12 @@ A recipe is a Python file with a `Config` and a `build(config)`; `load_recipe` f
 the loop in between.
 """
 
-from torchfinch.training.augmentation import each, mirror_and_shift, standard
+from torchfinch.training.augmentation import cutout, each, mirror_and_shift, standard
 from torchfinch.training.checkpoint import Checkpoints, save_whole_model
 from torchfinch.training.configure import from_environment, read_config
 from torchfinch.training.data import Augment, Data, Images, split, unique_labels
 from torchfinch.training.datasets import fashion_mnist, mnist_5k
+from torchfinch.training.folder import FolderReport, image_folder
 from torchfinch.training.history import Epoch
 from torchfinch.training.loop import fit
 from torchfinch.training.losses import focal_loss
@@ -34,6 +35,7 @@ __all__ = [
     "Data",
     "Epoch",
     "FitSettings",
+    "FolderReport",
     "Frozen",
     "Images",
     "Loss",
@@ -45,11 +47,13 @@ __all__ = [
     "Settings",
     "build_optimizer",
     "build_schedule",
+    "cutout",
     "each",
     "fashion_mnist",
     "fit",
     "focal_loss",
     "from_environment",
+    "image_folder",
     "load_recipe",
     "mirror_and_shift",
     "mnist_5k",

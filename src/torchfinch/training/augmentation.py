@@ -60,6 +60,19 @@ def mirror_and_shift(pixels: Tensor, chance: torch.Generator, *, most: int = 2) 
     return picked.permute(0, 3, 1, 2)
 
 
+def cutout(pixels: Tensor, chance: torch.Generator, *, size: int = 8) -> Tensor:
+    """Hide a square of `size` pixels, centred anywhere, behind black in each image (DeVries and Taylor 2017)."""
+    count, _, height, width = pixels.shape
+    rows, columns = (_window(length, count, chance, size=size) for length in (height, width))
+    return pixels.masked_fill(rows[:, None, :, None] & columns[:, None, None, :], 0)
+
+
+def _window(length: int, count: int, chance: torch.Generator, *, size: int) -> Tensor:
+    """Which of `length` places lie in a window of `size` around a random one, shape (count, length)."""
+    offset = torch.arange(length) - torch.randint(length, (count, 1), generator=chance) + size // 2
+    return (offset >= 0) & (offset < size)
+
+
 def mix_of(settings: Augmentation, *, classes: int) -> Mix | None:
     """Mixup (Zhang et al. 2018), CutMix (Yun et al. 2019), either by the toss of a coin, or none."""
     mixes = [

@@ -82,7 +82,7 @@ class Frozen(Section):
     """Transfer learning: the head learns first, and then the whole network."""
 
     epochs: int = Field(default=0, ge=0, description="first epochs in which the head alone learns")
-    head: str = Field(default="classifier", description="name of the module that is the head")
+    head: str | None = Field(default=None, description="name of the module that is the head; none: the last one")
 
 
 class FitSettings(Settings):

@@ -105,9 +105,10 @@ class State:
 
 
 def _freeze(model: nn.Module, settings: Frozen, *, frozen: bool) -> None:
-    if settings.head not in dict(model.named_children()):
-        names = ", ".join(name for name, _ in model.named_children())
-        raise TorchfinchError(f"{type(model).__name__} has no part {settings.head!r}", f"frozen.head: one of {names}")
+    names = [name for name, _ in model.named_children()]
+    head = settings.head or names[-1]
+    if head not in names:
+        raise TorchfinchError(f"{type(model).__name__} has no part {head!r}", f"frozen.head: one of {', '.join(names)}")
     for name, part in model.named_children():
-        if name != settings.head:
+        if name != head:
             part.requires_grad_(not frozen).train(not frozen)  # frozen: batch statistics stay as they are, too

@@ -1,0 +1,227 @@
+"""Time until a network knows Fashion-MNIST: the recipe beside a loop as tutorials print it.
+
+    python benchmarks/training.py [--device cuda] [--seeds 3] [--together 3] [--workers 4]
+
+The plain loop: transforms of one PIL image after the other, a DataLoader with batches of 32, Adam at 1e-3, a network
+of LeNet's size, until 93.4 % of the validation images are right, or 60 epochs. The recipe: `training/fashion.py` as it
+is. Each seed is a process of its own; the test images are looked at once in each, at its end. Beside it the images per
+second of both loops with the same small network, the same batch and the same optimizer, rounds interleaved.
+
+With `--together 1`, an hour and a half on two cores. Writes benchmarks/results/training_DEVICE.json.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import torch
+import typer
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from torchfinch.files import write_whole
+from torchfinch.handler import Preprocessing
+from torchfinch.training import Data, FitSettings, Images, Optimizer, Schedule, fit, load_recipe
+
+ROOT = Path(__file__).parents[1]
+GOAL, LONGEST = 0.934, 60
+GREY = Preprocessing(size=(28, 28), mode="L", mean=(0.286,), std=(0.353,))
+LEARNT = transforms.Compose(
+    [
+        transforms.RandomHorizontalFlip(p=0.5),
+        transforms.RandomRotation(degrees=15),
+        transforms.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1),
+        transforms.RandomResizedCrop(28, scale=(0.8, 1.0)),
+        transforms.ToTensor(),
+        transforms.Normalize(GREY.mean, GREY.std),
+    ]
+)
+LOOKED_AT = transforms.Compose([transforms.ToTensor(), transforms.Normalize(GREY.mean, GREY.std)])
+app = typer.Typer(add_completion=False)
+
+
+class LeNet(nn.Sequential):
+    """Two convolutions and three linear layers, with LeNet's numbers of channels: 61,706 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+            *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+        )
+
+
+class Photos(Dataset[tuple[Tensor, int]]):
+    """One PIL image at a time, as torchvision's data sets give them."""
+
+    def __init__(self, images: Images, transform: Any) -> None:
+        self.images, self.transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = Image.fromarray(self.images.pixels[index, 0].numpy())
+        return self.transform(image), int(self.images.targets[index])
+
+
+def plain(data: Data, *, epochs: int, device: str, workers: int) -> dict[str, Any]:
+    """The loop as tutorials print it."""
+    assert data.train
+    assert data.validation
+    assert data.test
+    loader = partial(DataLoader, batch_size=32, num_workers=workers, persistent_workers=workers > 0)
+    learnt = loader(Photos(data.train, LEARNT), shuffle=True)
+    checked, tested = (loader(Photos(part, LOOKED_AT)) for part in (data.validation, data.test))
+    model, criterion = LeNet().to(device), nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    start, accuracy, epoch = perf_counter(), 0.0, 0
+    while accuracy < GOAL and epoch < epochs:
+        model.train()
+        epoch, began = epoch + 1, perf_counter()
+        for pixels, targets in learnt:
+            optimizer.zero_grad()
+            loss = criterion(model(pixels.to(device)), targets.to(device))
+            loss.backward()
+            optimizer.step()
+            loss.item()
+        rate = len(data.train) / (perf_counter() - began)
+        accuracy = right(model, checked, device)
+        print(f"plain: epoch {epoch}, {accuracy:.4f}, {rate:.0f} images/s", file=sys.stderr, flush=True)
+    seconds = perf_counter() - start
+    return {
+        "seconds": seconds,
+        "epochs": epoch,
+        "validation_accuracy": accuracy,
+        "test_accuracy": right(model, tested, device) if epochs == LONGEST else None,
+        "images_per_second": rate,
+    }
+
+
+@torch.inference_mode()
+def right(model: nn.Module, batches: DataLoader[tuple[Tensor, int]], device: str) -> float:
+    """The share of images whose class the model names."""
+    model.eval()
+    hits = [(model(pixels.to(device)).argmax(1).cpu() == targets) for pixels, targets in batches]
+    return float(torch.cat(hits).double().mean())
+
+
+def recipe(seed: int, device: str) -> dict[str, Any]:
+    """The recipe as it is."""
+    fashion = load_recipe(str(ROOT / "training" / "fashion.py"))
+    config = fashion.configure({"seed": seed, "device": device})
+    torch.manual_seed(seed)
+    data, model, preprocessing = fashion.build(config)
+    start = perf_counter()
+    history = fit(model, data, preprocessing=preprocessing, settings=config)  # type: ignore[arg-type]
+    seconds = perf_counter() - start
+    assert data.test
+    pixels = data.test.pixels.split(500)
+    with torch.inference_mode():
+        scores = torch.cat([model(preprocessing.normalise(each.to(device))).cpu() for each in pixels])
+    return {
+        "seconds": seconds,
+        "epochs": len(history),
+        "validation_accuracy": history[-1].validation_accuracy,
+        "test_accuracy": float((scores.argmax(1) == data.test.targets).double().mean()),
+        "images_per_second": history[-1].images_per_second,
+        "parameters": sum(each.numel() for each in model.parameters()),
+    }
+
+
+def lenet(data: Data, *, device: str) -> dict[str, Any]:
+    """One epoch of LeNet in torchfinch's loop, with the plain loop's batch and optimizer."""
+    settings = FitSettings(
+        epochs=1,
+        batch_size=32,
+        learning_rate=1e-3,
+        weight_decay=0,
+        device=device,
+        optimizer=Optimizer(name="adam"),
+        schedule=Schedule(name="constant"),
+        warm_up=0,
+    )
+    [epoch] = fit(LeNet(), data, preprocessing=GREY, settings=settings)
+    return {"images_per_second": epoch.images_per_second}
+
+
+@app.command()
+def one(kind: str, seed: int, device: str, workers: int) -> None:
+    """One process of the benchmark; prints what it measured."""
+    torch.manual_seed(seed)
+    fashion = load_recipe(str(ROOT / "training" / "fashion.py"))
+    data, _, _ = fashion.build(fashion.configure())
+    kinds: dict[str, Callable[[], dict[str, Any]]] = {
+        "plain": lambda: plain(data, epochs=LONGEST, device=device, workers=workers),
+        "recipe": lambda: recipe(seed, device),
+        "plain-lenet": lambda: plain(data, epochs=1, device=device, workers=workers),
+        "recipe-lenet": lambda: lenet(data, device=device),
+    }
+    print(json.dumps({"kind": kind, "seed": seed, **kinds[kind]()}))
+
+
+@app.command()
+def run(
+    device: str = "cpu",
+    seeds: int = 3,
+    together: Annotated[int, typer.Option(help="Processes of one kind at a time.")] = 1,
+    workers: Annotated[int, typer.Option(help="Of the plain loop's DataLoader.")] = 0,
+    rounds: Annotated[int, typer.Option(help="Of the comparison with the same network.")] = 2,
+) -> None:
+    """The whole benchmark."""
+    ask = partial(measured, device=device, workers=workers)
+    same = [ask([(kind, seed)])[0] for seed in range(rounds) for kind in ("plain-lenet", "recipe-lenet")]
+    groups = [range(first, min(first + together, seeds)) for first in range(0, seeds, together)]
+    whole = [row for group in groups for kind in ("recipe", "plain") for row in ask([(kind, seed) for seed in group])]
+    best = {kind: min(row["seconds"] for row in whole if row["kind"] == kind) for kind in ("recipe", "plain")}
+    rate = {kind: max(row["images_per_second"] for row in same if row["kind"] == kind) for kind in same_kinds()}
+    result = {
+        "goal": GOAL,
+        "seconds": best,
+        "times_faster": best["plain"] / best["recipe"],
+        "same_network_times_faster": rate["recipe-lenet"] / rate["plain-lenet"],
+        "runs": whole,
+        "same_network": same,
+        "machine": machine(device),
+        "workers": workers,
+        "together": together,
+    }
+    write_whole(ROOT / "benchmarks" / "results" / f"training_{device}.json", json.dumps(result, indent=1) + "\n")
+    for row in whole:
+        print(f"{row['kind']:7} seed {row['seed']}: {row['seconds']:7.1f} s, {row['test_accuracy']:.4f} on test images")
+    print(
+        f"{result['times_faster']:.1f} times faster; the same network {result['same_network_times_faster']:.1f} times"
+    )
+
+
+def measured(jobs: Sequence[tuple[str, int]], *, device: str, workers: int) -> list[dict[str, Any]]:
+    """What each job's process printed; all run at once."""
+    commands = [[sys.executable, __file__, "one", kind, str(seed), device, str(workers)] for kind, seed in jobs]
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    running = [subprocess.Popen(each, stdout=subprocess.PIPE, env=environment, text=True) for each in commands]
+    rows = [json.loads(process.communicate()[0]) for process in running]
+    for row in rows:
+        print(json.dumps(row), file=sys.stderr, flush=True)
+    return rows
+
+
+def same_kinds() -> tuple[str, str]:
+    return "plain-lenet", "recipe-lenet"
+
+
+def machine(device: str) -> str:
+    name = torch.cuda.get_device_properties(0).name if device.startswith("cuda") else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+if __name__ == "__main__":
+    app()
