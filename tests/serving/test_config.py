@@ -47,6 +47,14 @@ def test_a_line_without_a_value_is_named(tmp_path: Path) -> None:
         read_properties(file)
 
 
+def test_a_misspelt_key_is_told_and_a_foreign_one_is_let_be(tmp_path: Path) -> None:
+    file = tmp_path / "config.properties"
+    file.write_text("my_own=1\ninference_addres=http://127.0.0.1:8080\n")
+
+    with pytest.raises(TorchfinchError, match=r"line 2 sets inference_addres, .*did you mean inference_address\?"):
+        read_properties(file)
+
+
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(TorchfinchError, match="cannot be read: No such file"):
         read_properties(tmp_path / "config.properties")
