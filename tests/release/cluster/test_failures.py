@@ -1,0 +1,298 @@
+"""What a controller does when the API server, the network, another controller or a metrics server fails it."""
+
+import json
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+from release.cluster.apps import NAMESPACES, ROUTES, App, Process, Traffic, Wire, backends, within
+
+from torchfinch.release.cluster import cache as cache_module
+from torchfinch.release.cluster.api import Api, ApiError
+from torchfinch.release.cluster.cache import Cache
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES
+from torchfinch.release.cluster.leader import Lease
+from torchfinch.release.cluster.routes import ANNOTATION
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+ENDLESS = {"interval": "300ms", "minRequests": 100_000_000}
+
+
+@pytest.fixture(scope="module")
+def traffic(control_plane: Path) -> Iterator[Traffic]:
+    made = Traffic(control_plane)
+    yield made
+    made.clear()
+    made.close()
+
+
+@pytest.fixture
+def namespace(traffic: Traffic) -> str:
+    name = f"empty-{uuid.uuid4()}"
+    traffic.api.create(NAMESPACES.path(None), {"metadata": {"name": name}})
+    return name
+
+
+@pytest.fixture
+def wire(control_plane: Path, tmp_path: Path) -> Iterator[Wire]:
+    made = Wire(control_plane, tmp_path)
+    yield made
+    made.close()
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_lease_changes_hands_when_its_holder_was_silent_for_all_its_time_and_not_before(
+    traffic: Traffic, namespace: str
+) -> None:
+    clock = Clock()
+    first, second = (Lease(traffic.api, namespace=namespace, identity=name, clock=clock) for name in "ab")
+    assert first.take()
+    assert not second.take()
+    clock.now = 9.0
+    assert first.take(), "a renewal"
+    clock.now = 14.0
+    assert not second.take(), "the renewal is seen, and from now on 15 seconds count"
+    clock.now = 19.0
+    assert not first.held(), "it stops acting ten seconds after it renewed, well before"
+    clock.now = 29.0
+    assert not second.take()
+    clock.now = 29.1
+    assert second.take()
+    assert second.held()
+    assert not first.take()
+    assert not first.held()
+
+
+def test_a_lease_given_back_is_free_at_once(traffic: Traffic, namespace: str) -> None:
+    first, second = (Lease(traffic.api, namespace=namespace, identity=name) for name in "ab")
+    assert first.take()
+    first.release()
+    assert not first.held()
+    assert second.take()
+
+
+def test_a_renewal_whose_answer_was_lost_loses_no_lease(traffic: Traffic, namespace: str) -> None:
+    holder = Lease(traffic.api, namespace=namespace, identity="a")
+    assert holder.take()
+    assert Lease(traffic.api, namespace=namespace, identity="a").take(), "came through, unknown to the holder"
+    assert holder.take()
+
+
+def test_without_the_lease_nothing_is_changed(
+    control_plane: Path, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(control_plane))
+    app, api, clock = traffic.app(), Api(), Clock()
+    lease = Lease(api, namespace=app.namespace, identity="a", clock=clock)
+    api.may_change = lease.held
+    assert lease.take()
+    path = HTTP_ROUTES.path(app.namespace, "digits")
+    change = {"metadata": {"annotations": {"changed": "yes"}}}
+    clock.now = 10.0
+    with pytest.raises(ApiError, match="another controller may lead"):
+        api.merge(path, change)
+    assert "changed" not in app.get(HTTP_ROUTES)["metadata"].get("annotations", {})
+    assert lease.take()
+    api.merge(path, change)
+
+
+def test_of_two_controllers_one_acts_and_one_that_wakes_up_too_late_ends(
+    control_plane: Path, traffic: Traffic, tmp_path: Path
+) -> None:
+    app = traffic.app(analysis=ENDLESS)
+    first = Process(control_plane, tmp_path / "first", "--namespace", app.namespace)
+    app.wait("RouteSynced")
+    second = Process(control_plane, tmp_path / "second", "--namespace", app.namespace)
+    try:
+        app.offer("2.0")
+        app.reach(25)
+        assert not second.lines()
+
+        first.process.send_signal(signal.SIGSTOP)
+        assert within(40, lambda: "started" in second.log)
+        before = len(first.lines())
+        first.process.send_signal(signal.SIGCONT)
+        assert first.process.wait(20) == 1
+        assert first.log.endswith("the Lease is lost\n")
+        assert all("not sent" in line["trouble"] for line in first.lines()[before:]), "it changed nothing any more"
+
+        app.spec(analysis={"minRequests": 50})
+        app.wait("Promoted")
+        second.process.terminate()
+        assert second.process.wait(20) == 0
+        lease = json.loads(app.cluster("get", "lease", "torchfinch-controller", "--output", "json"))
+        assert lease["spec"]["holderIdentity"] == "", "given back, so that a new one need not wait"
+    finally:
+        first.kill()
+        second.kill()
+
+
+def test_an_api_server_that_goes_mid_step_and_comes_back_costs_a_release_nothing(
+    traffic: Traffic, wire: Wire, tmp_path: Path
+) -> None:
+    app = traffic.app(analysis=ENDLESS)
+    controller = Process(wire.kubeconfig, tmp_path / "log", "--namespace", app.namespace)
+    try:
+        app.offer("2.0")
+        app.reach(25)
+        wire.cut()
+        app.spec(analysis={"minRequests": 50})
+        assert not within(3, lambda: app.weights != [75, 25])
+        wire.mend()
+        app.reach(50)
+        assert controller.process.poll() is None
+        app.wait("Promoted")
+    finally:
+        controller.kill()
+
+
+def test_a_watch_that_hangs_is_noticed(traffic: Traffic, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = traffic.app()
+    monkeypatch.setattr(cache_module, "_WATCH_SECONDS", 1)
+    monkeypatch.setenv("KUBECONFIG", str(wire.kubeconfig))
+    cache = Cache(Api(seconds=1), [RELEASES], namespace=app.namespace)
+    cache.start()
+    wire.hold()
+    app.spec(paused=True)
+
+    def paused() -> bool:
+        found = cache.get(RELEASES, app.namespace, "digits")
+        return found is not None and bool(found["spec"]["paused"])
+
+    assert within(20, paused)
+
+
+def test_an_answer_that_comes_after_the_deletion_brings_no_object_back(
+    control_plane: Path, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = traffic.app()
+    monkeypatch.setenv("KUBECONFIG", str(control_plane))
+    cache = Cache(Api(), [RELEASES], namespace=app.namespace)
+    cache.start()
+    late = app.get(RELEASES)
+    app.cluster("delete", "canary", "digits")
+    assert within(20, lambda: not cache.all(RELEASES))
+    cache.put(RELEASES, late)
+    assert not cache.all(RELEASES)
+
+
+@pytest.fixture
+def controller(control_plane: Path, traffic: Traffic, tmp_path: Path) -> Iterator[Process]:
+    made = Process(control_plane, tmp_path / "log", "--all-namespaces", "--alone")
+    yield made
+    made.kill()
+    traffic.clear()
+
+
+def test_whoever_else_changes_the_route_and_the_release_all_the_time_stops_no_rollback_and_no_deletion(
+    traffic: Traffic, controller: Process
+) -> None:
+    app = traffic.app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    over = threading.Event()
+
+    def storm() -> None:
+        count = 0
+        while not over.is_set():
+            count += 1
+            for kind in (HTTP_ROUTES, RELEASES):
+                with suppress(ApiError):
+                    app.merge(kind, {"metadata": {"annotations": {"storm": str(count)}}})
+
+    blowing = threading.Thread(target=storm)
+    blowing.start()
+    try:
+        app.spec(action={"type": "abort", "id": "now"})
+        app.wait("RolledBack")
+        assert app.weights == [100, 0]
+        app.spec(action={"type": "retry", "id": "again"})
+        assert within(60, lambda: app.weights == [75, 25])
+        app.cluster("delete", "canary", "digits")
+        assert within(60, lambda: ANNOTATION not in app.get(HTTP_ROUTES)["metadata"]["annotations"])
+        assert app.weights == [100, 0]
+    finally:
+        over.set()
+        blowing.join()
+
+
+def test_a_metrics_server_that_hangs_delays_nobody_elses_rollback(traffic: Traffic, controller: Process) -> None:
+    traffic.error_rate["bad"] = 0.5
+    with socket.create_server(("127.0.0.1", 0)) as hanging:  # takes every connection, and answers none
+        evidence = {"kind": "Prometheus", "address": f"http://127.0.0.1:{hanging.getsockname()[1]}"}
+        slow = [traffic.app(evidence=evidence) for _ in range(3)]
+        healthy = traffic.app()
+        for app in slow:
+            app.offer("2.0")
+        for app in slow:
+            assert within(60, partial(is_split, app, [75, 25]))
+        healthy.offer("bad")
+        healthy.wait("RolledBack")
+        assert all(not app.holds("MetricsAvailable") and app.weights == [75, 25] for app in slow)
+
+
+def test_a_release_at_rest_and_one_between_two_looks_cost_no_writes(traffic: Traffic, controller: Process) -> None:
+    rest, paused = traffic.app(), traffic.app(analysis={"interval": "300s"}, paused=True)
+    for app in (rest, paused):
+        app.wait("RouteSynced")
+    paused.offer("2.0")
+    paused.wait("Paused")
+    assert within(20, lambda: paused.replicas[1] in {0, 2})
+    written = versions(rest, paused)
+    assert not within(
+        3, lambda: [app.get(RELEASES)["metadata"]["resourceVersion"] for app in (rest, paused)] != written
+    )
+
+
+def versions(*apps: App) -> list[str]:
+    return [app.get(RELEASES)["metadata"]["resourceVersion"] for app in apps]
+
+
+def test_splits_whose_releases_were_deleted_while_no_controller_ran_are_given_back_to_stable(
+    control_plane: Path, traffic: Traffic, tmp_path: Path
+) -> None:
+    apps = [traffic.app(route=route) for route in ("HTTPRoute", "VirtualService", "Replicas")]
+    for app in apps:
+        split(app)
+        app.cluster("delete", "canary", "digits")
+    assert [app.weights for app in apps] == [[75, 25], [75, 25], [3, 1]]
+    controller = Process(control_plane, tmp_path / "log", "--all-namespaces", "--alone")
+    try:
+        for app, whole in zip(apps, ([100, 0], [100, 0], [4, 0]), strict=True):
+            assert within(30, partial(is_split, app, whole)), controller.log
+    finally:
+        controller.kill()
+
+
+def split(app: App) -> None:
+    """As a controller leaves it at weight 25."""
+    marked: dict[str, object]
+    if app.route in ROUTES:
+        kind, name, marked = ROUTES[app.route], "digits", {"canary": "digits-canary", "rule": None}
+        spec = app.get(kind, name)["spec"]
+        for backend, weight in zip(backends(spec), (75, 25), strict=True):
+            backend["weight"] = weight
+    else:
+        app.merge(DEPLOYMENTS, {"spec": {"replicas": 3}}, "digits-stable")
+        kind, name, marked, spec = DEPLOYMENTS, "digits-canary", {"pods": 4}, {"replicas": 1}
+    mark = json.dumps({"release": "digits", "backends": {"stable": "digits-stable", **marked}})
+    app.merge(kind, {"metadata": {"annotations": {ANNOTATION: mark}}, "spec": spec}, name)
+
+
+def is_split(app: App, weights: list[int]) -> bool:
+    return app.weights == weights
