@@ -74,7 +74,7 @@ class Everything:
     def start(self) -> None:
         """Start everything; about 20 s."""
         holder = self.run(sys.executable, self._tools / "cluster.py", "netns", "--", "sh", "-c", "echo; exec sleep inf")
-        _line(holder)
+        assert _line(holder) == "\n", "no network namespace: it needs root or user namespaces, and the program ip"
         kind = ["--net"] if os.geteuid() == 0 else ["--user", "--preserve-credentials", "--net"]
         self._inside = ["nsenter", "--target", str(holder.pid), *kind, "--"]
         up = (sys.executable, self._tools / "cluster.py", "up", self.data, "--assets", self._audited())
