@@ -1,5 +1,7 @@
 """What the dashboard's server answers, and whom it refuses."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,8 @@ def test_without_a_token_of_its_own_the_page_only_shows(tmp_path: Path, faces: P
     assert "data-word" not in reader.get("/api/releases").text
     assert reader.post("/api/releases/faces/abort").status_code == 403
     assert faces.store.request().action is None
+
+
+def test_the_page_loads_no_torch_for_it_runs_in_the_controller_too() -> None:
+    code = "import sys, torchfinch.dashboard.cluster; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,12 +2,17 @@
 
 import socket
 import uuid
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from torchfinch.cli.outcomes import RegistryUri, outcomes
 from torchfinch.console import err
+
+if TYPE_CHECKING:
+    from torchfinch.release.cluster.api import Api
 
 
 def controller(
@@ -20,6 +25,10 @@ def controller(
     alone: Annotated[
         bool, typer.Option("--alone", help="Do not wait for the Lease; only where no other controller can run.")
     ] = False,
+    dashboard: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Show the releases as a page on this port of the loopback address."),
+    ] = None,
     registry: RegistryUri = None,
 ) -> None:
     """Drive the CanaryReleases of a cluster: one JSON line per decision on stdout; ends when the Lease is lost."""
@@ -31,8 +40,20 @@ def controller(
     home = namespace or api.namespace
     told = outcomes(registry)
     operator = Operator(api, namespace=None if everywhere else home, workers=workers, outcomes=told)
-    if alone:
-        operator.run()
-        return
-    err.print(f"waiting for the Lease torchfinch-controller in namespace {home}")
-    lead(api, operator.run, namespace=home, identity=f"{socket.gethostname()}-{uuid.uuid4()}")
+    with _page(api, None if everywhere else home, port=dashboard) if dashboard else nullcontext():
+        if alone:
+            operator.run()
+            return
+        err.print(f"waiting for the Lease torchfinch-controller in namespace {home}")
+        lead(api, operator.run, namespace=home, identity=f"{socket.gethostname()}-{uuid.uuid4()}")
+
+
+@contextmanager
+def _page(api: "Api", namespace: str | None, *, port: int) -> Iterator[None]:
+    """The read-only dashboard; `kubectl port-forward` leads to it, by the rights of whoever asks."""
+    from torchfinch.dashboard import create_app, serve
+    from torchfinch.dashboard.cluster import ClusterReleases
+
+    with serve(create_app(ClusterReleases(api, namespace=namespace), token=None), port=port) as url:
+        err.print(f"the releases are shown at {url}")
+        yield

@@ -23,6 +23,7 @@ class ClusterReleases:
     def __init__(self, api: Api, *, namespace: str | None) -> None:
         self._api = api
         self._namespace = namespace
+        self._known: dict[str, tuple[str, Standing]] = {}
         self._looks: dict[tuple[str, float | None], list[Record]] = {}
         self._lock = threading.Lock()
 
@@ -58,16 +59,16 @@ class ClusterReleases:
         return RELEASES.path(namespace or self._namespace, own)
 
     def _standing(self, found: Object) -> Standing:
-        namespace, own = found["metadata"]["namespace"], found["metadata"]["name"]
-        name = own if self._namespace else f"{namespace}/{own}"
-        state = read_state(found.get("status", {}))
-        try:
-            record = {**newest(found), "actions": []} if state.at else None
-        except TorchfinchError:
-            record = None
-        if record:
-            self._keep((name, state.started), record)
-        return Standing(name, state, record)
+        """Where it stands, worked out only where it has changed: most of many releases are at rest."""
+        meta = found["metadata"]
+        name = meta["name"] if self._namespace else f"{meta['namespace']}/{meta['name']}"
+        version, standing = self._known.get(name, ("", None))
+        if standing is None or version != meta["resourceVersion"]:
+            standing = _read(name, found)
+            self._known[name] = (meta["resourceVersion"], standing)
+            if standing.newest:
+                self._keep((name, standing.state.started), standing.newest)
+        return standing
 
     def _keep(self, release: tuple[str, float | None], record: Record) -> None:
         with self._lock:
@@ -77,6 +78,15 @@ class ClusterReleases:
             if not looks or looks[-1]["time"] < record["time"]:
                 looks.append(record)
                 del looks[:-_MOST]
+
+
+def _read(name: str, found: Object) -> Standing:
+    state = read_state(found.get("status", {}))
+    try:
+        record = {**newest(found), "actions": []} if state.at else None
+    except TorchfinchError:  # its spec cannot be read
+        record = None
+    return Standing(name, state, record)
 
 
 def _decisions(found: Object) -> Iterator[Record]:
