@@ -1,5 +1,6 @@
 """What a release may have beside its steps: checks of others, a shadow phase, forced variants, notifications."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -66,6 +67,10 @@ class Force(Fields):
         if self.header is None and self.cookie is None:
             raise ValueError("name a header, a cookie, or both")
         return self
+
+    def cookie_pattern(self, version: str) -> str:
+        """A pattern for the whole of a Cookie header that chooses `version`; it matches nothing without a cookie."""
+        return rf"(.*;\s*)?{re.escape(self.cookie)}={version}(\s*;.*)?" if self.cookie else "$^"
 
 
 class Notify(Fields):

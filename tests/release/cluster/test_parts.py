@@ -66,12 +66,15 @@ def applied(found: Object, patch: list[Object]) -> Object:
         place: Any = found
         for part in parents:
             place = place[int(part) if isinstance(place, list) else part]
+        key: Any = int(last) if isinstance(place, list) and last.isdigit() else last
         if operation["op"] == "test":
-            assert place[last] == operation["value"]
+            assert place[key] == operation["value"]
         elif operation["op"] == "remove":
-            del place[last]
+            del place[key]
+        elif key == "-":
+            place.append(operation["value"])
         else:
-            place[last] = operation["value"]
+            place[key] = operation["value"]
     return found
 
 

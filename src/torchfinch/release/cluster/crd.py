@@ -19,6 +19,28 @@ _RULES = {
     "spec": [
         ("self.steps.map(s, s.weight).isSorted()", "weights must rise from step to step"),
         ("self.steps.all(s, self.steps.exists_one(t, t.weight == s.weight))", "every step needs a weight of its own"),
+        ("self.checks.all(c, self.checks.exists_one(d, d.name == c.name))", "every check needs a name of its own"),
+        ("self.checks.all(c, has(c.webhook) != has(c.query))", "a check needs either a webhook or a query"),
+        (
+            "self.checks.all(c, has(c.successCondition) || has(c.failureCondition))",
+            "a check needs a successCondition, a failureCondition, or both",
+        ),
+        (
+            "self.checks.all(c, !has(c.query) || has(c.address) || self.evidence.address != '')",
+            "a query needs the address of its Prometheus",
+        ),
+        (
+            "self.route.kind == 'HTTPRoute' || !(has(self.shadow) || has(self.force))",
+            "shadow and force need an HTTPRoute",
+        ),
+        (
+            "!has(self.force) || has(self.force.header) || has(self.force.cookie)",
+            "force needs a header, a cookie, or both",
+        ),
+        (
+            "!has(self.notify) || has(self.notify.webhook) != has(self.notify.webhookEnv)",
+            "notify needs either a webhook or a webhookEnv",
+        ),
     ],
     "": [
         (

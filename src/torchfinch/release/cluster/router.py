@@ -6,9 +6,10 @@ from typing import Protocol
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import View
-from torchfinch.release.backends import EnvoyRoute, Replicas, Source
+from torchfinch.release.backends import EnvoyRoute, HTTPRoute, Replicas, Source
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
+from torchfinch.release.cluster.choices import Choices
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, Kind
 from torchfinch.release.cluster.replicas import Ratio, ratio_arms
 from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect
@@ -45,22 +46,24 @@ class ClusterRouter:
         self._namespace = namespace
         self._name = name
         self._read_spec = read_spec
+        self._choices = Choices(api, cache, namespace=namespace, name=name)
         self.view: View | None = None
         """What was seen last."""
 
     def observe(self, spec: Spec) -> View:
-        """Read everything from the cache; nothing is asked of the API server."""
+        """Read everything from the cache; the route of forced versions is brought up to date where it is not."""
         self.view = None
         split = self._weights(spec).read()
         stable, canary = self._arms(spec, split.weight)
         self.view = View(
             weight=split.weight,
             mark=split.mark,
+            mirror=split.mirror,
             synced=split.synced,
             stable=stable,
             canary=canary,
             offered=digest(self._deployment(spec, "canary")),
-            trouble=split.trouble,
+            trouble=(*split.trouble, *self._keep_choices(spec, split.weight)),
         )
         return self.view
 
@@ -69,9 +72,11 @@ class ClusterRouter:
         return ready_endpoints(self._cache.slices(self._namespace, _source(spec, role).backend))
 
     def set_weight(self, mark: Mark) -> None:
-        """Both weights and the mark in one patch, which fails where somebody has changed the route meanwhile."""
-        for kind, found, patch in self._weights(self._read_spec()).patches(mark, release=self._name):
+        """Weights, mirror and mark in one patch, which fails where somebody has changed the route meanwhile."""
+        spec = self._read_spec()
+        for kind, found, patch in self._weights(spec).patches(mark, release=self._name):
             self._patch(kind, found, patch)
+        self._keep_choices(spec, mark.weight)
 
     def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
         """Have pods of the canary, as many as stable has; or bring stable back to the version `digest`."""
@@ -97,6 +102,12 @@ class ClusterRouter:
         """No more pods of the canary."""
         found = self._deployment(self._read_spec(), "canary")
         self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
+
+    def _keep_choices(self, spec: Spec, weight: int) -> tuple[str, ...]:
+        weights = self._weights(spec)
+        if not isinstance(weights, RouteWeights) or not isinstance(spec.route, HTTPRoute):
+            return ()
+        return self._choices.keep(spec.force, weights, weight=weight)
 
     def _arms(self, spec: Spec, weight: int) -> tuple[Arm, Arm]:
         stable, canary = self._deployment(spec, "stable"), self._deployment(spec, "canary")

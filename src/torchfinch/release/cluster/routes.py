@@ -1,7 +1,7 @@
 """The weights of two backends in a route that belongs to somebody else: read them, and change just them.
 
-In the route of a user the controller touches the two weights and one annotation, by a JSON patch that fails where the
-route has changed since it was read.
+In the route of a user the controller touches the two weights, one annotation and, in a shadow phase, one filter, by a
+JSON patch that fails where the route has changed since it was read.
 """
 
 import json
@@ -16,6 +16,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.backends import HTTPRoute, VirtualService
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, VIRTUAL_SERVICES, Kind
+from torchfinch.release.cluster.mirrors import mirror_patch, mirrored, without_mirror
 from torchfinch.release.state import Mark
 
 ANNOTATION = "torchfinch.dev/release"
@@ -34,6 +35,8 @@ class Split:
     """The canary's percentage of the traffic of both."""
     mark: Mark | None
     synced: bool
+    mirror: int = 0
+    """Percent of the requests that are copied to the canary."""
     trouble: tuple[str, ...] = ()
 
 
@@ -49,6 +52,8 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Rule:
+    path: str
+    written: Object
     stable: _Place
     canary: _Place
     others: int
@@ -114,25 +119,38 @@ class RouteWeights:
 
     def read(self) -> Split:
         """The split and the mark; the greatest of several splits."""
-        shares = {_share(each) for each in self._rules()}
+        rules = self._rules()
+        shares = {_share(each) for each in rules}
         synced, said = self.speaks.synced(self.route)
         trouble = [said] if said else []
         if len(shares) > 1:
             trouble.append(f"the rules split differently ({', '.join(f'{each} %' for each in sorted(shares))})")
         mark = read_mark(self.route)
-        return Split(weight=max(shares), mark=mark, synced=synced and len(shares) == 1, trouble=tuple(trouble))
+        wanted = mark.mirror if mark else 0
+        copied = {mirrored(each.written, self.canary) for each in rules}
+        return Split(
+            weight=max(shares),
+            mark=mark,
+            mirror=max(copied - {wanted}, default=wanted),
+            synced=synced and len(shares) == 1,
+            trouble=tuple(trouble),
+        )
+
+    def split_rules(self) -> list[Object]:
+        """The rules that split, as their owner wrote them."""
+        return [without_mirror(rule.written, self.canary) for rule in self._rules()]
 
     def patches(self, mark: Mark, *, release: str) -> list[Patch]:
-        """One JSON patch that sets both weights in every rule and the mark, and fails where the route has changed."""
+        """One JSON patch that sets weights, mirror and mark in every rule, and fails where the route has changed."""
         backends = {"stable": self.stable, "canary": self.canary, "rule": self.rule}
         marked = annotate(self.route, mark, release=release, backends=backends)
-        return [(self.speaks.kind, self.route, [*self._set(mark.weight), *marked])]
+        return [(self.speaks.kind, self.route, [*self._set(mark.weight, mark.mirror), *marked])]
 
     def cleared(self) -> list[Object]:
         """A JSON patch that gives stable all traffic and takes the mark away."""
-        return [*self._set(0), {"op": "remove", "path": _POINTER}]
+        return [*self._set(0, 0), {"op": "remove", "path": _POINTER}]
 
-    def _set(self, weight: int) -> list[Object]:
+    def _set(self, weight: int, mirror: int) -> list[Object]:
         patch = unchanged(self.route)
         for rule in self._rules():
             total = _total(rule)
@@ -140,6 +158,7 @@ class RouteWeights:
             for place, share in ((rule.canary, own), (rule.stable, total - own)):
                 patch.append({"op": "test", "path": place.name_path, "value": place.name})
                 patch.append({"op": "add", "path": f"{place.path}/weight", "value": share})
+            patch += mirror_patch(rule.written, rule.path, self.canary, mirror)
         return patch
 
     def _rules(self) -> list[_Rule]:
@@ -153,13 +172,13 @@ class RouteWeights:
 
     def _rule(self, number: int) -> _Rule | None:
         rule = self._all()[number]
-        path = f"/spec/{self.speaks.rules}/{number}/{self.speaks.backends}"
+        path = f"/spec/{self.speaks.rules}/{number}"
         places = {_short(place.name): place for place in _places(rule, path, self.speaks)}
         chosen = not self.rule or rule.get("name") == self.rule
         if not chosen or not {self.stable, self.canary} <= places.keys():
             return None
         stable, canary = places.pop(self.stable), places.pop(self.canary)
-        return _Rule(stable, canary, others=sum(place.weight for place in places.values()))
+        return _Rule(path, rule, stable, canary, others=sum(place.weight for place in places.values()))
 
     def _all(self) -> list[Object]:
         return list(self.route["spec"].get(self.speaks.rules, []))
@@ -206,7 +225,7 @@ def _places(rule: Object, path: str, speaks: Dialect) -> Iterator[_Place]:
         for part in speaks.name:
             value = value.get(part, {}) if isinstance(value, dict) else {}
         weight = backend.get("weight", 100 if alone else speaks.default_weight)
-        here = f"{path}/{number}"
+        here = f"{path}/{speaks.backends}/{number}"
         yield _Place(here, "/".join((here, *speaks.name)), str(value), int(weight))
 
 

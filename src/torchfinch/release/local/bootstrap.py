@@ -6,7 +6,6 @@ of a match; an endpoint file is read again when a rename replaces it; the admin 
 web page and no other user can reach.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -171,12 +170,7 @@ def _choices(force: Force, role: Role) -> Iterator[Config]:
     if force.header:
         yield {"name": force.header, "string_match": {"exact": role}}
     if force.cookie:
-        yield {"name": "cookie", "string_match": {"safe_regex": {"regex": cookie_pattern(force.cookie, role)}}}
-
-
-def cookie_pattern(name: str, value: str) -> str:
-    """A pattern for the whole of a Cookie header in which `name` has this value."""
-    return rf"(.*;\s*)?{re.escape(name)}={value}(\s*;.*)?"
+        yield {"name": "cookie", "string_match": {"safe_regex": {"regex": force.cookie_pattern(role)}}}
 
 
 def _fraction(key: str) -> Config:
