@@ -59,7 +59,7 @@ def _plain(release: "Rejudged") -> dict[str, Any]:
     def plain(look: "Look") -> dict[str, Any]:
         counts = {role: look.record[role] for role in ("stable", "canary")}
         said = {"recorded": look.then, "replayed": look.now, "reason": look.decision.state.reason}
-        return {"time": look.record["time"], "weight": look.record["weight"], **said, **counts}
+        return {"time": look.record["time"], "weight": look.weight, **said, **counts}
 
     return {
         "stable": release.stable,

@@ -79,9 +79,8 @@ class LocalReleases:
         """
         store = self._store(name)
         records = self._records(store)
-        notes = (
-            () if store.controlled else (f"No controller runs: torchfinch canary run MANIFEST goes on with {name}.",)
-        )
+        alone = f"No controller runs: torchfinch canary run MANIFEST goes on with {name}."
+        notes = () if store.controlled else (alone,)
         return Story(self._standing(store), by_release(records) if records else (), notes)
 
     def ask(self, name: str, word: Word) -> None:

@@ -43,6 +43,8 @@ class Look:
     """One look at a release under way: what was decided then, and what another rule says of the same numbers."""
 
     record: Record
+    weight: int
+    """At which it was made."""
     then: Verdict
     now: Verdict
     decision: Decision
@@ -132,7 +134,7 @@ def _rejudged(turns: list[tuple[Replayed, Decision]]) -> Rejudged:
     for turn, other in turns:
         then = _verdict(turn.before, Phase(turn.record["phase"]), turn.record["weight"])
         now = _verdict(turn.before, other.state.phase, other.state.weight)
-        looks.append(Look(turn.record, then, now, other))
+        looks.append(Look(turn.record, turn.before.weight, then, now, other))
         if "back" in {looks[-1].then, looks[-1].now}:
             break
     labels = [turn.record for turn, _ in turns if turn.seen.canary.digest == turn.before.canary] or [turns[0][0].record]

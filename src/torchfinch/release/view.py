@@ -69,9 +69,9 @@ def rejudged_rows(rejudged: Rejudged) -> Iterator[tuple[object, ...]]:
     """The looks at which two rules differ as cells of `REJUDGED_COLUMNS`, a row for each change of what they say."""
     for (then, now), group in groupby(rejudged.differing, key=lambda look: (look.then, look.now)):
         looks = list(group)
-        record = looks[0].record
-        why = escape(looks[0].decision.state.reason)
-        yield (clock(record["time"]), len(looks), record["weight"], *_numbers(record), then, now, why)
+        first, record = looks[0], looks[0].record
+        why = escape(first.decision.state.reason)
+        yield (clock(record["time"]), len(looks), first.weight, *_numbers(record), then, now, why)
 
 
 def rejudged_line(rejudged: Rejudged) -> str:

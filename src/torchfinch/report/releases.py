@@ -10,7 +10,7 @@ from torchfinch.report.charts import Axis, Chart, Event, Series, clock_axis, dra
 from torchfinch.report.decisions import CLAIMS, TONES, Record, Turn
 from torchfinch.report.intervals import Interval
 from torchfinch.report.reading import reading
-from torchfinch.report.words import day, milliseconds, minutes, percent
+from torchfinch.report.words import day, minutes, number, percent
 
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolled back"}
 MOST_POINTS = 400
@@ -166,7 +166,7 @@ def _latencies(turns: Sequence[Turn], names: dict[str, str], x: Axis, *, limit: 
     """Both mean latencies over all answers so far."""
     arms = [_arm(turns, role, name, Turn.mean_latency, Turn.latency_interval) for role, name in names.items()]
     limit = None if limit is None else 1000 * limit
-    return _limited("Mean latency", arms, x, unit="all answers so far", limit=limit, text=milliseconds)
+    return _limited("Mean latency", arms, x, unit="ms, all answers so far", limit=limit, text=number)
 
 
 def _arm(

@@ -24,7 +24,7 @@ async function look() {
       tag = answer.headers.get("ETag");
       show(await answer.text());
     }
-    $("state").textContent = answer.status < 400 ? `as of ${new Date().toLocaleTimeString()}` : await message(answer);
+    $("state").textContent = answer.status < 400 ? `as of ${new Date().toISOString().slice(11, 19)} UTC` : await message(answer);
     if (answer.status === 401) return;
   } catch {
     $("state").textContent = "the dashboard does not answer any more; what is below is old";
