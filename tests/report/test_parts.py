@@ -2,14 +2,18 @@
 
 import base64
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation import evaluate_regression
+from torchfinch.report import write_evaluation
 from torchfinch.report.charts import Axis, Event, Series, axis, clock_axis, draw, round_ticks
 from torchfinch.report.pictures import read_picture
 from torchfinch.report.training import read_run
@@ -99,3 +103,31 @@ def test_numbers_are_written_for_people() -> None:
     assert [number(value) for value in (0.0, 0.25, 1200.0, 123456.0)] == ["0", "0.25", "1200", "123,456"]
     assert [percent(value) for value in (0.0, 0.000576, 0.12345, 1.0)] == ["0 %", "0.0576 %", "12.3 %", "100 %"]
     assert [minutes(value) for value in (0, 42, 185, 3720, -20)] == ["0:00", "0:42", "3:05", "1:02:00", "-0:20"]
+
+
+def test_a_cloud_is_points_without_a_line_and_without_words_for_each() -> None:
+    points = [(0.0, 1.0), (1.0, 3.0), (2.0, 2.0)]
+    chart = draw("", [Series("predicted", points, tone="accent", cloud=True)], unit="", x=axis([0, 2]), x_name="true")
+
+    assert chart is not None
+    assert chart.path(chart.series[0]).count("M") == chart.path(chart.series[0]).count("h0") == 3
+    assert chart.dots(chart.series[0]) == []
+
+
+def test_a_page_on_a_regression_shows_predictions_over_the_truth_and_the_farthest(tmp_path: Path) -> None:
+    truth = np.linspace(-1, 1, 40, dtype=np.float32)
+    rows = truth + np.where(np.arange(40) == 7, 5, 0).astype(np.float32)
+    write_evaluation(
+        tmp_path / "page.html",
+        evaluate_regression(truth, rows),
+        pixels=np.zeros((40, 1, 4, 4), dtype=np.uint8),
+        targets=truth,
+        rows=rows[:, None],
+        title="angles",
+        source="40 images",
+        now=datetime.now(UTC),
+    )
+    page = (tmp_path / "page.html").read_text()
+
+    assert "cloud" in page.split("<figure")[1]
+    assert page.index("predicted 4.359") < page.index("predicted -1")

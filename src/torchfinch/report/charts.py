@@ -20,7 +20,10 @@ CLOCK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14
 
 @dataclass(frozen=True)
 class Series:
-    """Values to draw; `tone` is a colour of the style sheet, `step` keeps a value until the next one."""
+    """Values to draw; `tone` is a colour of the style sheet, `step` keeps a value until the next one.
+
+    `cloud` leaves out the line between them.
+    """
 
     name: str
     points: Sequence[Point]
@@ -28,6 +31,7 @@ class Series:
     step: bool = False
     area: bool = False
     dashed: bool = False
+    cloud: bool = False
     band: Sequence[tuple[float, float, float]] = ()
     """An interval around the values: where, its low end, its high end."""
 
@@ -97,6 +101,8 @@ class Chart:
     def path(self, one: Series) -> str:
         """SVG path in a square of 100 by 100 whose origin is the top left."""
         places = [(self.x.place(at), round(100 - self.y.place(value), 2)) for at, value in one.points]
+        if one.cloud:
+            return "".join(f"M{left:g} {top:g}h0" for left, top in places)
         if not one.step:
             return "M" + "L".join(f"{left:g} {top:g}" for left, top in places)
         (left, top), rest = places[0], places[1:]
@@ -116,7 +122,7 @@ class Chart:
 
     def dots(self, one: Series) -> list[tuple[float, float, str]]:
         """Left, bottom and description of each value, where they are few enough to be told apart."""
-        if one.dashed or one.step or len(one.points) > MOST_DOTS:
+        if one.dashed or one.step or one.cloud or len(one.points) > MOST_DOTS:
             return []
         return [
             (self.x.place(at), self.y.place(value), f"{one.name} {self.y.text(value)}, {self.x_name} {self.x.text(at)}")

@@ -13,7 +13,7 @@ from PIL import Image
 from torchfinch.evaluation import Evaluation, RegressionEvaluation
 from torchfinch.evaluation.curves import Curve, precision_recall_curves, roc_curves
 from torchfinch.files import write_whole
-from torchfinch.report.charts import Chart, Series, draw
+from torchfinch.report.charts import Chart, Series, axis, draw
 from torchfinch.report.environment import describe_environment
 from torchfinch.report.pictures import Picture, embed
 from torchfinch.report.render import render_page
@@ -22,6 +22,7 @@ from torchfinch.report.words import day, number, percent
 
 MISTAKES_SHOWN = 12
 CURVES_SHOWN = 3
+MOST_POINTS = 500
 TONES = ("accent", "bad", "canary", "good")
 
 Mistakes = list[tuple[int, str]]
@@ -49,6 +50,7 @@ def write_evaluation(
         scores = replace(scores, charts=(*_curves(evaluation, targets, rows), *scores.charts))
         mistakes = _wrong(targets, rows, evaluation.labels)
     else:
+        scores = replace(scores, charts=_clouds(targets, rows))
         mistakes = _far(targets, rows)
     page = render_page(
         "evaluation.html",
@@ -105,6 +107,22 @@ def _far(targets: NDArray[Any], rows: NDArray[np.float32]) -> Mistakes:
     truth, answers = targets.reshape(len(rows), -1), rows.reshape(len(rows), -1)
     places = np.abs(truth - answers).sum(axis=1).argsort(kind="stable")[::-1][:MISTAKES_SHOWN]
     return [(int(place), f"{_numbers(truth[place])}, predicted {_numbers(answers[place])}") for place in places]
+
+
+def _clouds(targets: NDArray[Any], rows: NDArray[np.float32]) -> tuple[Chart, ...]:
+    """Prediction over truth, for each number that is predicted; of many images, as many as can be told apart."""
+    every = -(-len(rows) // MOST_POINTS)
+    truth, answers = (values.reshape(len(rows), -1)[::every].T.tolist() for values in (targets, rows))
+    charts = (_cloud(place, *pair, count=len(truth)) for place, pair in enumerate(zip(truth, answers, strict=True), 1))
+    return tuple(chart for chart in charts if chart)
+
+
+def _cloud(place: int, truth: list[float], answers: list[float], *, count: int) -> Chart | None:
+    ends = (min(truth), max(truth))
+    right = Series("right", [(end, end) for end in ends], tone="quiet", dashed=True)
+    predicted = Series("predicted", list(zip(truth, answers, strict=True)), tone="accent", cloud=True)
+    title = "Predictions" if count == 1 else f"Predictions, number {place}"
+    return draw(title, [right, predicted], unit="over the truth", x=axis(ends), x_name="true", y_from_zero=False)
 
 
 def _numbers(values: NDArray[np.float32]) -> str:

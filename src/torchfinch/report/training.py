@@ -49,15 +49,21 @@ def read_run(folder: Path) -> Run:
     with reading(history, what="history of a training", hint=AGAIN):
         lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
         epochs = [json.loads(line) for line in lines]
-        charts, rows = _curves(epochs), tuple(map(_row, epochs))
+        charts, rows = _curves(epochs, loss=_loss(model)), tuple(map(_row, epochs))
     with reading(evaluation, what="evaluation", hint=AGAIN):
         scores = describe_scores(json.loads(evaluation.read_text(encoding="utf-8"))) if evaluation.exists() else None
     return Run(folder.resolve().name, accuracy, lineage, charts=charts, epochs=rows, scores=scores)
 
 
-def _curves(epochs: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
+def _loss(model: Mapping[str, Any]) -> str:
+    """The name of the loss, as the settings have it."""
+    settings = (model.get("lineage") or {}).get("config") or {}
+    return str(settings.get("loss", {}).get("name", "cross_entropy")).replace("_", "-")
+
+
+def _curves(epochs: Sequence[Mapping[str, Any]], *, loss: str) -> tuple[Chart, ...]:
     x = axis([float(epoch["epoch"]) for epoch in epochs], whole=True)
-    loss, accuracy = (
+    losses, accuracies = (
         [
             _series("training", f"train_{kind}", epochs, tone="quiet"),
             _series("validation", f"validation_{kind}", epochs, tone="accent"),
@@ -65,8 +71,8 @@ def _curves(epochs: Sequence[Mapping[str, Any]]) -> tuple[Chart, ...]:
         for kind in ("loss", "accuracy")
     )
     charts = (
-        draw("Loss", loss, unit="cross-entropy", x=x, x_name="epoch"),
-        draw("Accuracy", accuracy, unit="share of images", x=x, x_name="epoch", y_from_zero=False, y_text=percent),
+        draw("Loss", losses, unit=loss, x=x, x_name="epoch"),
+        draw("Accuracy", accuracies, unit="share of images", x=x, x_name="epoch", y_from_zero=False, y_text=percent),
     )
     return tuple(chart for chart in charts if chart)
 
