@@ -68,6 +68,13 @@ def test_a_history_that_was_put_aside_is_read_anew(client: FlaskClient, faces: P
     assert "evidence" not in content(client, "faces")
 
 
+def test_a_state_that_cannot_be_read_hides_no_other_release(client: FlaskClient, digits: Played) -> None:
+    (digits.store.folder / "state.json").write_text("{}x")
+    shown = content(client, "digits")
+    assert "state.json cannot be read" in shown
+    assert 'data-release="faces"' in shown
+
+
 def test_without_any_release_the_page_says_how_to_begin_one(tmp_path: Path) -> None:
     empty = create_app(LocalReleases(tmp_path), token=TOKEN).test_client()
     assert "torchfinch canary run MANIFEST" in content(empty)

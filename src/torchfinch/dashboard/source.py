@@ -102,7 +102,11 @@ class LocalReleases:
 
     def _standing(self, store: FileStore) -> Standing:
         records = self._records(store)
-        return Standing(store.folder.name, store.load(), records[-1] if records else None)
+        try:
+            state = store.load()
+        except TorchfinchError as error:  # the others are there to be seen
+            state = State(reason=str(error))
+        return Standing(store.folder.name, state, records[-1] if records else None)
 
     def _records(self, store: FileStore) -> list[Record]:
         with self._lock:
