@@ -146,8 +146,13 @@ def _set(state: State) -> SetWeight:
 
 
 def forward(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
-    """The next step, or the promotion after the last one."""
+    """The next step, or the promotion after the last one; copies of requests end a look before the first step.
+
+    So no copy that is still on its way is counted as a user's request.
+    """
     weight, state = at.spec.next_weight(at.state.weight), at.state
+    if state.mirror:
+        return move(changed(state, phase=Phase.SHADOWING, weight=0, reason=reason), checks=checks)
     if weight is None:
         return move(changed(state, phase=Phase.PROMOTING, weight=100, reason=reason), checks=checks)
     if state.weight == 0:  # only now can the canary get a user: what it answered before is not evidence of the steps

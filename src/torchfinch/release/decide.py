@@ -235,7 +235,7 @@ def _routed(at: Look) -> Decision | None:
     if not at.seen.synced:
         return wait(at, f"the route with weight {shown} is not taken up yet")
     if state.weight == 0 and not (state.mirror and at.spec.shadow):
-        return _begin(at)
+        return _first_requests(at)
     if not state.verified:
         copied = f"copies of {state.mirror} % of the requests go to the canary"
         reason = copied if state.mirror else f"weight {shown} is in the router"
@@ -243,10 +243,12 @@ def _routed(at: Look) -> Decision | None:
     return None
 
 
-def _begin(at: Look) -> Decision:
-    """The canary is ready: its first requests are copies where a shadow phase is wanted, else users'."""
+def _first_requests(at: Look) -> Decision:
+    """The canary's first requests are copies where a shadow phase is wanted, and only then users'."""
     shadow = at.spec.shadow
-    if shadow and not at.state.mirror:
+    if at.state.phase is Phase.SHADOWING:
+        return forward(at, "no copies are sent any more")
+    if shadow:
         return mirror(at, shadow.percent, "the canary is ready; copies of requests are sent to it first")
     return forward(at, "the canary is ready")
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.exposition import samples
-from torchfinch.release.local.router import EnvoyRouter, Slot
+from torchfinch.release.local.bootstrap import SLOTS, Slot
+from torchfinch.release.local.router import EnvoyRouter
 from torchfinch.release.predicted import predicted
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading
 from torchfinch.serving.process import started_at
@@ -38,8 +39,11 @@ class EnvoyEvidence:
         process = self._router.envoy.process
         if process is None:
             raise TorchfinchError("Envoy is not running, so there are no measurements")
-        counted = _samples(self._router.envoy.statistics())
         table = self._router.table()
+        for slot in SLOTS:  # a server that does not tell its predictions has told nothing new: its errors Envoy knows
+            with suppress(TorchfinchError):
+                self._predicted[slot] = predicted(samples(self._router.metrics(slot)))
+        counted = _samples(self._router.envoy.statistics())
         source = f"{process.pid}-{started_at(process.pid)}"
         return Reading(
             at=time.time(),
@@ -48,9 +52,6 @@ class EnvoyEvidence:
         )
 
     def _counters(self, counted: Counted, slot: Slot) -> Counters:
-        """A server that does not tell its predictions has told nothing new; whether its requests fail, Envoy knows."""
-        with suppress(TorchfinchError):
-            self._predicted[slot] = predicted(samples(self._router.metrics(slot)))
         classes, confidences = self._predicted.get(slot, ((), ()))
         return replace(_of_envoy(counted, slot), classes=classes, confidences=confidences)
 

@@ -4,7 +4,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,13 +13,12 @@ from torchfinch.files import write_whole
 from torchfinch.release.adapters import View
 from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.local.archives import Archives
-from torchfinch.release.local.bootstrap import Routing
+from torchfinch.release.local.bootstrap import SLOTS, Routing, Slot
 from torchfinch.release.local.envoy import Envoy
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
 from torchfinch.serving.config import check_free
 
-Slot = Literal["a", "b"]
 _MARK = TypeAdapter(Mark)
 _DRAIN_SECONDS = 120.0
 _SEEN_SECONDS = 10.0
@@ -191,7 +190,7 @@ class EnvoyRouter:
     def stop(self) -> None:
         """End Envoy and both servers."""
         self.envoy.stop()
-        for slot in ("a", "b"):
+        for slot in SLOTS:
             self._servers.stop(slot)
 
     def _arm(self, spec: Spec, table: Table, role: Role) -> Arm:
