@@ -150,9 +150,9 @@ def offer(world: Everything, version: str) -> None:
 
 
 def ended(world: Everything, condition: str) -> None:
-    wait = ("wait", "-n", "digits", "canary/digits", f"--for=condition={condition}", "--timeout=150s")
+    wait = ("wait", "-n", "digits", "canary/digits", f"--for=condition={condition}", "--timeout=240s")
     try:
-        world.kubectl(*wait, timeout=170)
+        world.kubectl(*wait, timeout=260)
     except AssertionError as error:
         raise AssertionError(told(world)) from error
 
