@@ -40,13 +40,19 @@ def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:
     grey = np.round(digits.images * 255 / 16).astype(np.uint8)  # (1797, 8, 8)
     images = Images(torch.from_numpy(grey).unsqueeze(1), torch.from_numpy(digits.target).long())
     parts = split(images, validation=0.1, test=0.2, seed=0)
-    train, validation, test = (turned(part.pixels, seed=number) for number, part in enumerate(parts))
+    firsts = np.cumsum([0, *map(len, parts[:-1])]).tolist()
+    train, validation, test = (
+        turned(part.pixels, seed=number, first=firsts[number]) for number, part in enumerate(parts)
+    )
     preprocessing = Preprocessing(size=(SIZE, SIZE), mode="L", mean=(0.5,), std=(0.5,))
     return Data(labels=("angle",), train=train, validation=validation, test=test), AngleNet(config.width), preprocessing
 
 
-def turned(pixels: Tensor, *, seed: int) -> Images:
-    """Each image of shape (N, 1, 8, 8) `TURNS` times, turned counter-clockwise by the degrees that are its target."""
+def turned(pixels: Tensor, *, seed: int, first: int) -> Images:
+    """Each image of shape (N, 1, 8, 8) `TURNS` times, turned counter-clockwise by the degrees that are its target.
+
+    The turns of one image are a group; groups are numbered from `first`.
+    """
     chance = torch.Generator().manual_seed(seed)
     large = functional.resize(pixels.repeat_interleave(TURNS, dim=0), [SIZE, SIZE], antialias=True)
     degrees = (torch.rand(len(large), 1, generator=chance) * 2 - 1) * MOST
@@ -55,4 +61,5 @@ def turned(pixels: Tensor, *, seed: int) -> Images:
         functional.rotate(image, angle, interpolation=bilinear)
         for image, angle in zip(large, degrees.flatten().tolist(), strict=True)
     ]
-    return Images(torch.stack(images), degrees)
+    groups = first + torch.arange(len(pixels)).repeat_interleave(TURNS)
+    return Images(torch.stack(images), degrees, groups)

@@ -224,3 +224,35 @@ def test_the_test_images_of_a_fold_are_not_trained_on() -> None:
 
     assert remembered == 1
     assert result.mean("accuracy") < 0.7
+
+
+class Remembering(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Right where it has seen the very image, and else wrong."""
+
+    def fit(self, X: Any, y: Any) -> "Remembering":  # noqa: N803
+        self.classes_ = np.unique(y)
+        self.seen_ = {image.tobytes(): target for image, target in zip(X, y, strict=True)}
+        return self
+
+    def predict(self, X: Any) -> Any:  # noqa: N803
+        return np.array([self.seen_.get(image.tobytes(), -1) for image in X])
+
+
+@pytest.mark.parametrize("stratified", [True, False])
+def test_images_of_one_group_are_never_both_trained_on_and_tested_on(stratified: bool) -> None:
+    groups = np.arange(60) // 4
+    images = np.broadcast_to(groups[:, None, None], (60, 2, 2)).astype(np.uint8)
+    targets = groups % 3
+    apart, together = (
+        cross_validate(Remembering(), images, targets, groups=given, folds=3, stratified=stratified)
+        for given in (None, groups)
+    )
+
+    assert apart.mean("accuracy") > 0.9
+    assert together.mean("accuracy") == 0
+    assert not apart.plan.same_folds(together.plan)
+
+
+def test_fewer_groups_than_folds_are_told() -> None:
+    with pytest.raises(TorchfinchError, match="2 groups of images make no 3 folds"):
+        cross_validate(Counted(), IMAGES, TARGETS, groups=np.arange(30) // 15, folds=3)

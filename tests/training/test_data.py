@@ -81,3 +81,18 @@ def test_the_digest_changes_with_any_image_class_or_label() -> None:
     assert len({data.digest() for data in datas}) == len(datas)
     assert datas[0].digest() == Data(labels=("a", "b"), train=images(3, 2)).digest()
     assert Data(labels=("a",)).digest() is None
+
+
+def test_images_of_one_group_are_shared_out_together() -> None:
+    groups = torch.arange(40) // 4
+    images = Images(torch.zeros(40, 1, 2, 2, dtype=torch.uint8), torch.arange(40) % 2, groups)
+    parts = split(images, validation=0.2, test=0.2, seed=0)
+    found = [set(part.groups.tolist()) for part in parts if part.groups is not None]
+
+    assert [len(part) for part in parts] == [24, 8, 8]
+    assert sum(map(len, found)) == len(set.union(*found)) == 10
+
+
+def test_groups_of_another_length_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"groups are int64 of shape \(3,\); give int64 of shape \(2,\)"):
+        Images(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), torch.arange(3))

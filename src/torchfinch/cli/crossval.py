@@ -43,12 +43,13 @@ def crossval(
     from torchfinch.evaluation import cross_validate
 
     subject = read_subject(name, data=data, setting=setting)
-    images, targets = _everything(subject.data, with_test=with_test)
+    images, targets, groups = _everything(subject.data, with_test=with_test)
     folder = output or Path("reports") / "crossval" / subject.name
     result = cross_validate(
         subject.estimator,
         images,
         targets,
+        groups=groups,
         name=subject.name,
         folds=folds,
         stratified=stratified,
@@ -65,7 +66,7 @@ def crossval(
     out.print(table(("", "mean", "± sd", "lowest", "highest"), rows))
 
 
-def _everything(data: Data, *, with_test: bool) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+def _everything(data: Data, *, with_test: bool) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.int64] | None]:
     import numpy as np
 
     parts = [part for part in (data.train, data.validation, data.test if with_test else None) if part is not None]
@@ -78,7 +79,9 @@ def _everything(data: Data, *, with_test: bool) -> tuple[NDArray[np.uint8], NDAr
         if empty:
             label = data.labels[min(empty)]
             raise TorchfinchError(f"the class {label} has no images", "remove it from the labels, or add images")
-    return images, targets[:, 0] if targets.shape[1:] == (1,) else targets
+    known = [part.groups.numpy() for part in parts if part.groups is not None]
+    groups = np.concatenate(known) if len(known) == len(parts) else None
+    return images, targets[:, 0] if targets.shape[1:] == (1,) else targets, groups
 
 
 def _row(metric: str, mean: float, sd: float, scores: NDArray[np.float64]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone, is_regressor
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.parallel import Parallel, delayed
 
 from torchfinch.console import err, progress
@@ -28,6 +28,7 @@ def cross_validate(
     images: ArrayLike,
     targets: ArrayLike,
     *,
+    groups: ArrayLike | None = None,
     name: str | None = None,
     folds: int = 5,
     stratified: bool = True,
@@ -38,7 +39,8 @@ def cross_validate(
 ) -> CrossValidation:
     """Train a clone of `estimator` on all folds but one and test it on that one, for each of `folds` shuffled folds.
 
-    With `stratified`, every fold has the same share of every class. An estimator's `random_state` of `None` becomes
+    With `stratified`, every fold has the same share of every class; with `groups`, a number for each image, images of
+    one number are in one fold. An estimator's `random_state` of `None` becomes
     the seed. With a `folder`, finished folds are kept there and are not run again, unless anything of the `Plan`
     changed; `code` is for what it cannot see. `jobs` folds run at a time, each in a process of its own if more than 1.
 
@@ -46,24 +48,27 @@ def cross_validate(
         TorchfinchError: there are too few images for the folds, or the estimator failed.
     """
     images, targets = np.asarray(images), np.asarray(targets)
+    groups = None if groups is None else np.asarray(groups)
     estimator = seeded(clone(estimator), seed)
     plan = Plan(
         name=name or type(estimator).__name__,
         parameters=parameters_of(estimator),
         code=code,
-        data=_digest(images, targets),
+        data=_digest(*(values for values in (images, targets, groups) if values is not None)),
         samples=len(targets),
         folds=folds,
         stratified=stratified and not is_regressor(estimator),
+        grouped=groups is not None,
         seed=seed,
     )
-    _check(plan, targets)
+    _check(plan, targets, groups)
     done = begin(plan, folder) if folder else {}
     if done:
         err.print(f"{folder} holds {len(done)} of {folds} folds already")
     with progress() as bar:
         task = bar.add_task(plan.name, total=folds, completed=len(done), note="")
-        for fold in _train(estimator, images, targets, plan=plan, done=set(done), jobs=jobs):
+        parts = [part for part in enumerate(_parts(plan, targets, groups), start=1) if part[0] not in done]
+        for fold in _train(estimator, images, targets, parts=parts, jobs=jobs):
             done[fold.number] = fold
             if folder:
                 keep(fold, folder)
@@ -73,11 +78,10 @@ def cross_validate(
     return CrossValidation(plan, tuple(done[number] for number in sorted(done)))
 
 
-def _check(plan: Plan, targets: Array) -> None:
-    if not 2 <= plan.folds <= len(targets):
-        raise TorchfinchError(
-            f"{len(targets)} images make no {plan.folds} folds", "two folds or more, an image in each"
-        )
+def _check(plan: Plan, targets: Array, groups: Array | None) -> None:
+    count, what = (len(targets), "images") if groups is None else (len(np.unique(groups)), "groups of images")
+    if not 2 <= plan.folds <= count:
+        raise TorchfinchError(f"{count} {what} make no {plan.folds} folds", "two folds or more, something in each")
     if not plan.stratified:
         return
     label, count = min(Counter(targets.tolist()).items(), key=lambda item: item[1])
@@ -86,17 +90,21 @@ def _check(plan: Plan, targets: Array) -> None:
         raise TorchfinchError(f"class {label} has {count} images, fewer than {plan.folds} folds", way_out)
 
 
+def _parts(plan: Plan, targets: Array, groups: Array | None) -> Iterator[tuple[Array, Array]]:
+    """Places to train on and to test on, for each fold."""
+    kinds = (GroupKFold, StratifiedGroupKFold) if plan.grouped else (KFold, StratifiedKFold)
+    folds = kinds[plan.stratified](plan.folds, shuffle=True, random_state=plan.seed)
+    return iter(folds.split(targets, targets, groups))
+
+
 def _train(
-    estimator: BaseEstimator, images: Array, targets: Array, *, plan: Plan, done: set[int], jobs: int
+    estimator: BaseEstimator, images: Array, targets: Array, *, parts: list[tuple[int, tuple[Array, Array]]], jobs: int
 ) -> Iterator[Fold]:
-    """The folds that are not done yet, as they end."""
-    kind = StratifiedKFold if plan.stratified else KFold
-    parts = kind(plan.folds, shuffle=True, random_state=plan.seed).split(images, targets)
+    """The numbered parts, as they end."""
     quiet = jobs > 1 or not err.is_terminal
     work = (
         delayed(_run)(estimator, images, targets, number=number, train=train, test=test, quiet=quiet)
-        for number, (train, test) in enumerate(parts, start=1)
-        if number not in done
+        for number, (train, test) in parts
     )
     yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
 
@@ -125,8 +133,8 @@ def _silence(quiet: bool) -> Iterator[None]:
         err.quiet = before
 
 
-def _digest(images: Array, targets: Array) -> str:
+def _digest(images: Array, targets: Array, *others: Array) -> str:
     digest = hashlib.sha256(f"{images.dtype}{images.shape}{targets.dtype}".encode())
-    for values in (images, targets):
+    for values in (images, targets, *others):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()

@@ -32,12 +32,14 @@ class Plan:
     samples: int
     folds: int
     stratified: bool
+    grouped: bool
+    """Whether images of one group are in one fold."""
     seed: int
     """Of the shuffle that makes the folds, and of estimators that have a `random_state`."""
 
     def same_folds(self, other: "Plan") -> bool:
         """Whether both train and test on the same images, fold by fold."""
-        fields = ("data", "samples", "folds", "stratified", "seed")
+        fields = ("data", "samples", "folds", "stratified", "grouped", "seed")
         return all(getattr(self, field) == getattr(other, field) for field in fields)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from torch import Tensor
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -23,22 +23,26 @@ class Images:
     """uint8, shape (N, C, H, W), at the size that the network takes."""
     targets: Tensor
     """int64, shape (N,): the number of each image's class; or float32, shape (N, K): the numbers to predict."""
+    groups: Tensor | None = None
+    """int64, shape (N,): images of one number, such as photos of one person, stay together in a part or a fold."""
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 4:
             raise ValueError(f"pixels are {_kind(self.pixels)}; give uint8 of shape (N, C, H, W)")
         kinds = {(torch.int64, 1), (torch.float32, 2)}
-        if (self.targets.dtype, self.targets.ndim) not in kinds or len(self.targets) != len(self.pixels):
-            count = len(self.pixels)
+        count = len(self.pixels)
+        if (self.targets.dtype, self.targets.ndim) not in kinds or len(self.targets) != count:
             raise ValueError(
                 f"targets are {_kind(self.targets)}; give int64 of shape ({count},) or float32 of shape ({count}, K)"
             )
+        if self.groups is not None and (self.groups.dtype, self.groups.shape) != (torch.int64, (count,)):
+            raise ValueError(f"groups are {_kind(self.groups)}; give int64 of shape ({count},)")
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def __getitem__(self, index: Tensor | slice) -> "Images":
-        return Images(self.pixels[index], self.targets[index])
+        return Images(self.pixels[index], self.targets[index], None if self.groups is None else self.groups[index])
 
     @property
     def classified(self) -> bool:
@@ -81,13 +85,15 @@ class Data:
                 digest.update(_kind(images.pixels).encode())
                 digest.update(images.pixels.contiguous().numpy().tobytes())
                 digest.update(images.targets.contiguous().numpy().tobytes())
+                digest.update(b"" if images.groups is None else images.groups.numpy().tobytes())
         return digest.hexdigest()
 
 
 def split(images: Images, *, validation: float, test: float, seed: int) -> tuple[Images, Images, Images]:
     """Share images out into training, validation and test, with the same share of every class in each.
 
-    `validation` and `test` are shares of all images, and may be 0; the rest is for training.
+    `validation` and `test` are shares of all images, and may be 0; the rest is for training. Images in groups are
+    shared out by group, and then the shares of classes are left to chance.
     """
     kept, tested = _parted(images, np.arange(len(images)), round(test * len(images)), seed=seed)
     trained, validated = _parted(images, kept, round(validation * len(images)), seed=seed)
@@ -112,6 +118,11 @@ def unique_labels(names: Sequence[str]) -> tuple[str, ...]:
 def _parted(images: Images, index: NDArray[np.int64], size: int, *, seed: int) -> list[NDArray[np.int64]]:
     if not size:
         return [index, index[:0]]
+    if images.groups is not None:
+        groups = images.groups.numpy()[index]
+        splitter = GroupShuffleSplit(1, test_size=size / len(index), random_state=seed)
+        [(first, second)] = splitter.split(index, groups=groups)
+        return [index[first], index[second]]
     classes = images.targets[index] if images.classified else None
     parts: list[NDArray[np.int64]] = train_test_split(index, test_size=size, stratify=classes, random_state=seed)
     return parts
