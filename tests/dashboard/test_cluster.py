@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from torchfinch.dashboard.cluster import ClusterReleases
-from torchfinch.dashboard.page import render
+from torchfinch.dashboard.page import Page
 from torchfinch.release.cluster.api import Api, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.resource import parse_spec
@@ -100,7 +100,7 @@ def looks(server: ApiServer) -> Iterator[None]:
 
 
 def page(source: ClusterReleases) -> str:
-    return render(source, "digits", writable=True)
+    return Page(source, writable=True).render("digits")
 
 
 def until_promoted(server: ApiServer, looks: Iterator[None]) -> None:

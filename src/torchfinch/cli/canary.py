@@ -25,10 +25,6 @@ app = typer.Typer(
     no_args_is_help=True, help="Release a new version to a part of the traffic first, judged by its numbers."
 )
 
-app.command()(dashboard)
-app.command()(replay)
-app.command()(simulate)
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Action = Literal["promote", "abort", "retry", "skip", "resume"]
 
@@ -184,6 +180,10 @@ def stop(name: Name) -> None:
         raise TorchfinchError(f"a controller of {name} is at work", "end it first, with Ctrl-C where it runs")
     local_router(name, home=HOME).stop()
     err.print(f"stopped {name}")
+
+
+for _command in (dashboard, replay, simulate):
+    app.command()(_command)
 
 
 def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -> "Tick":

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, abort
 
-from torchfinch.dashboard.page import render
+from torchfinch.dashboard.page import Page
 from torchfinch.dashboard.source import WORDS, Source, Word
 from torchfinch.errors import TorchfinchError
 
@@ -29,6 +29,7 @@ _HEADERS = {
 def create_app(source: Source, *, token: str | None) -> Flask:
     """A Flask application over `source`; whoever asks for data must send `token`. Without one it only shows."""
     app = Flask(__name__, static_folder=None)
+    page = Page(source, writable=token is not None)
 
     @app.before_request
     def guard() -> None:
@@ -53,9 +54,7 @@ def create_app(source: Source, *, token: str | None) -> Flask:
     @app.get("/api/releases")
     def releases() -> Response:
         """All releases as a table and one of them whole, as HTML; 304 where nothing has changed."""
-        response = Response(
-            render(source, request.args.get("release", ""), writable=token is not None), mimetype="text/html"
-        )
+        response = Response(page.render(request.args.get("release", "")), mimetype="text/html")
         response.add_etag()
         response.make_conditional(request)
         return response

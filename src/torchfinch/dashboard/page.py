@@ -51,14 +51,31 @@ class Whole:
     words: Sequence[Word]
 
 
-def render(source: Source, name: str, *, writable: bool) -> str:
-    """The page's content with the release `name` whole, else the one that moved last; with buttons if `writable`."""
-    standings = source.standings()
-    known = {standing.name: standing for standing in standings}
-    chosen = name if name in known else max(known, key=lambda each: known[each].state.at, default="")
-    whole = _whole(source.story(chosen), writable=writable) if chosen else None
-    lines = [_line(standing) for standing in standings]
-    return _PAGES.get_template("content.html").render(lines=lines, whole=whole, place=source.place)
+class Page:
+    """The page's content over a source, with buttons if `writable`; drawn again only where something is new."""
+
+    def __init__(self, source: Source, *, writable: bool) -> None:
+        self._source = source
+        self._writable = writable
+        self._drawn: dict[str, tuple[object, str]] = {}
+
+    def render(self, name: str) -> str:
+        """All releases, and the release `name` whole, else the one that moved last."""
+        standings = self._source.standings()
+        known = {standing.name: standing for standing in standings}
+        chosen = name if name in known else max(known, key=lambda each: known[each].state.at, default="")
+        story = self._source.story(chosen) if chosen else None
+        seen = (standings, story and story.notes)
+        drawn, html = self._drawn.get(chosen, (None, ""))
+        if drawn != seen:
+            html = self._draw(standings, story)
+            self._drawn = {chosen: (seen, html)}
+        return html
+
+    def _draw(self, standings: Sequence[Standing], story: Story | None) -> str:
+        whole = _whole(story, writable=self._writable) if story else None
+        lines = [_line(standing) for standing in standings]
+        return _PAGES.get_template("content.html").render(lines=lines, whole=whole, place=self._source.place)
 
 
 def _line(standing: Standing) -> Line:

@@ -200,8 +200,9 @@ def _limited(
 
 def _evidence(turns: Sequence[Turn], x: Axis) -> Chart | None:
     """What speaks against the canary under the policy `sequential`, on a scale on which 1 is enough for each claim."""
+    gathered = [(turn.at, turn.evidence) for turn in turns]
     series = [
-        Series(claim, [(turn.at, turn.evidence[claim]) for turn in turns if claim in turn.evidence], tone=tone)
+        Series(claim, [(at, evidence[claim]) for at, evidence in gathered if claim in evidence], tone=tone)
         for claim, tone in zip(CLAIMS, ("bad", "canary", "warn", "quiet"), strict=True)
     ]
     if not any(one.points for one in series):
