@@ -10,15 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torchfinch.release.backends import EnvoyRoute
+from torchfinch.release.local.slots import SLOTS
 from torchfinch.release.options import Force
 from torchfinch.release.state import LATENCY_EDGES, Role
 
-Slot = Literal["a", "b"]
-SLOTS: tuple[Slot, ...] = ("a", "b")
-"""The two places for a version; which of them is stable changes with every promotion."""
 ROLES: tuple[Role, ...] = ("stable", "canary")
 _SPLIT, _MIRROR, _FORCE, _MARK = (f"torchfinch.{part}" for part in ("split", "mirror", "force", "mark"))
 _TYPES = "type.googleapis.com/envoy"

@@ -18,7 +18,6 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.local.bootstrap import (
-    SLOTS,
     Routing,
     aside,
     bootstrap,
@@ -26,6 +25,7 @@ from torchfinch.release.local.bootstrap import (
     endpoints,
     read_routing,
 )
+from torchfinch.release.local.slots import SLOTS
 from torchfinch.release.options import Force
 from torchfinch.serving.process import Detached, end, is_same, started_at
 

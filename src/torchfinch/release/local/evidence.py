@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.exposition import samples
-from torchfinch.release.local.bootstrap import SLOTS, Slot
 from torchfinch.release.local.router import EnvoyRouter
+from torchfinch.release.local.slots import SLOTS, Slot
 from torchfinch.release.predicted import predicted
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading
 from torchfinch.serving.process import started_at

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +13,9 @@ from torchfinch.files import write_whole
 from torchfinch.release.adapters import View
 from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.local.archives import Archives
-from torchfinch.release.local.bootstrap import SLOTS, Routing, Slot
+from torchfinch.release.local.bootstrap import Routing
 from torchfinch.release.local.envoy import Envoy
+from torchfinch.release.local.slots import SLOTS, Place, Slot, SlotFile, Table
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
 from torchfinch.serving.config import check_free
@@ -52,40 +53,14 @@ class Servers(Protocol):
         """
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """What is meant to run in a slot. Without an address its start has not been finished."""
-
-    digest: str = ""
-    label: str = ""
-    address: str = ""
-    failed: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Both slots, and which of them is stable."""
-
-    stable: Slot = "a"
-    a: Place = Place()
-    b: Place = Place()
-
-    def slot(self, role: Role) -> Slot:
-        """The slot that has this role."""
-        return self.stable if role == "stable" else "b" if self.stable == "a" else "a"
-
-    def place(self, slot: Slot) -> Place:
-        """What is in this slot."""
-        return self.a if slot == "a" else self.b
-
-
 class EnvoyRouter:
     """Two slots behind one Envoy. Which slot is stable is kept in `slots.json`, and a promotion changes just that."""
 
     def __init__(self, folder: Path, servers: Servers) -> None:
         self.envoy = Envoy(folder)
         self._servers = servers
-        self._file = folder / "slots.json"
+        self._slots = SlotFile(folder / "slots.json")
+        self._folder = folder
         self._archives = Archives(folder / "archives")
 
     def prepare(self, spec: Spec) -> None:
@@ -154,17 +129,17 @@ class EnvoyRouter:
         self._drain(slot)
         self._servers.stop(slot)
         place = Place(digest=digest)
-        self._place(slot, place)
+        self._slots.place(slot, place)
         try:
             place = replace(place, label=self._servers.label(archive))
             address = self._servers.start(spec, slot, archive)
         except TorchfinchError as error:
             told = self._in_one_line(error, slot)
-            self._place(slot, replace(place, failed=told))
+            self._slots.place(slot, replace(place, failed=told))
             raise TorchfinchError(told, error.hint) from error
         self.envoy.set_endpoint(slot, address)
         self._await_seen(slot, address)
-        self._place(slot, replace(place, address=address))
+        self._slots.place(slot, replace(place, address=address))
         self._archives.keep({self.table().a.digest, self.table().b.digest})
 
     def promote(self, digest: str) -> None:
@@ -175,7 +150,7 @@ class EnvoyRouter:
         canary = table.slot("canary")
         if table.place(canary).digest != digest:
             raise TorchfinchError(f"cannot promote {digest[:12]}: it is in neither slot")
-        self._save(replace(table, stable=canary))
+        self._slots.write(replace(table, stable=canary))
 
     def metrics(self, slot: Slot) -> str:
         """What the server in this slot says of itself."""
@@ -205,7 +180,7 @@ class EnvoyRouter:
         first, *rest = error.message.strip().splitlines()
         if not rest:
             return first
-        log = self._file.with_name(f"failed-{slot}.log")
+        log = self._folder / f"failed-{slot}.log"
         write_whole(log, error.message + "\n")
         return f"{first} {rest[-1].strip()} (all of it: {log})"
 
@@ -248,20 +223,7 @@ class EnvoyRouter:
 
     def table(self) -> Table:
         """What is in the slots, and which is stable. Raises `TorchfinchError` where that cannot be read."""
-        try:
-            return TypeAdapter(Table).validate_json(self._file.read_bytes())
-        except FileNotFoundError:
-            return Table()
-        except ValidationError as error:
-            hint = "put back a copy that is whole, or torchfinch canary stop NAME and move the folder away"
-            raise TorchfinchError(f"{self._file} cannot be read: {error.error_count()} faults", hint) from error
-
-    def _save(self, table: Table) -> None:
-        write_whole(self._file, TypeAdapter(Table).dump_json(table, indent=2))
-
-    def _place(self, slot: Slot, place: Place) -> None:
-        table = self.table()
-        self._save(replace(table, a=place) if slot == "a" else replace(table, b=place))
+        return self._slots.read()
 
 
 def edge(spec: Spec) -> EnvoyRoute:
