@@ -51,7 +51,8 @@ class Operator:
         self._fetcher = Fetcher()
         self._queue = Queue()
         self._releases: dict[Key, Controller] = {}
-        self._failures: dict[Key, int] = {}
+        self._tries: dict[Key, int] = {}
+        """Looks one after the other that failed, or that had something to do."""
         self._interested: dict[tuple[Kind, Key], set[Key]] = {}
 
     def run(self) -> None:
@@ -80,29 +81,28 @@ class Operator:
 
     def _turn(self, key: Key) -> float | None:
         """One look at a release; the seconds until the next, None where only a change leads to one."""
+        found = self._cache.get(RELEASES, *key)
         try:
-            again = self._look(key)
+            if found is None:
+                self._forget(key)
+                return None
+            tick = self._look(key, found)
         except ApiError as error:
             return self._failed(key, error, soon=error.status in {404, 409, 422})
         except Exception as error:  # noqa: BLE001  one release that nobody foresaw must not end the worker of all others
             return self._failed(key, error, soon=False)
-        self._failures.pop(key, None)
-        return again
+        self._tries[key] = self._tries.get(key, 0) + 1 if tick.decision.actions else 0
+        return _next(tick, tries=self._tries[key], wrote=self._cache.get(RELEASES, *key) is not found)
 
-    def _look(self, key: Key) -> float | None:
-        found = self._cache.get(RELEASES, *key)
-        if found is None:
-            self._forget(key)
-            return None
+    def _look(self, key: Key, found: Object) -> Tick:
         self._watch_for(key, found)
         if key not in self._releases:
             self._releases[key] = self._controller(key)
-        tick = self._releases[key].tick()
-        return _next(tick, wrote=self._cache.get(RELEASES, *key) is not found)
+        return self._releases[key].tick()
 
     def _failed(self, key: Key, error: Exception, *, soon: bool) -> float:
         """When to try again: at once after a conflict, ever later after other faults."""
-        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        failures = self._tries[key] = self._tries.get(key, 0) + 1
         if not soon or failures > 3:
             self._say(release="/".join(key), trouble=str(error) or repr(error))
         return _SOON if soon and failures <= 3 else min(_AGAIN * 2 ** min(failures, 6), _LONGEST_PAUSE)
@@ -158,17 +158,21 @@ class Operator:
                 self._say(release="/".join(key), note=f"deleted: all traffic of {orphan.name} is on stable")
         for interested in list(self._interested.values()):
             interested.discard(key)
+        self._tries.pop(key, None)
 
     def _say(self, **words: str) -> None:
         print(json.dumps({"time": time.time(), **words}), file=self._log, flush=True)
 
 
-def _next(tick: Tick, *, wrote: bool) -> float | None:
-    """Seconds until the next look; None where only a change leads to one."""
+def _next(tick: Tick, *, tries: int, wrote: bool) -> float | None:
+    """Seconds until the next look; None where only a change leads to one.
+
+    Whether what was done has come about is looked at soon, and then ever later, up to once per interval.
+    """
     state, interval = tick.decision.state, tick.spec.analysis.interval
-    if state.phase is Phase.ROLLING_BACK or (tick.decision.actions and tick.trouble):
-        return min(interval, _AGAIN)
-    if state.phase in UNDERWAY or tick.decision.actions:
+    if tries:
+        return min(interval, _AGAIN * 2.0 ** min(tries - 1, 6))
+    if state.phase in UNDERWAY or state.phase is Phase.ROLLING_BACK:
         return interval
     if wrote:  # at rest, one look follows each that had something to say
         return _SOON
