@@ -17,6 +17,8 @@ from torchfinch.training.datasets import FASHION_LABELS
 
 from .networks.fashion import FashionNet
 
+PREPROCESSING = Preprocessing(size=(28, 28), mode="L", mean=(0.286,), std=(0.353,))
+
 
 class Config(FitSettings):
     """The settings."""
@@ -38,7 +40,7 @@ class Config(FitSettings):
 def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:
     """The images in three parts, the network with its first weights, and what is done to an image."""
     network = FashionNet(len(FASHION_LABELS), config.width, config.dropout)
-    return images(config.hidden), network, Preprocessing(size=(28, 28), mode="L", mean=(0.286,), std=(0.353,))
+    return images(config.hidden), network, PREPROCESSING
 
 
 def images(hidden: int) -> Data:
