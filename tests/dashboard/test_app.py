@@ -80,7 +80,10 @@ def test_without_any_release_the_page_says_how_to_begin_one(tmp_path: Path) -> N
     assert "torchfinch canary run MANIFEST" in content(empty)
 
 
-@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {TOKEN}"}, {"Authorization": "Bearer \xe9"}],
+)
 def test_without_the_token_nothing_is_told_and_nothing_done(
     client: FlaskClient, digits: Played, headers: dict[str, str]
 ) -> None:
@@ -93,6 +96,7 @@ def test_without_the_token_nothing_is_told_and_nothing_done(
     ("headers", "status"),
     [
         ({"Host": "evil.example"}, 421),
+        ({"Host": "["}, 421),
         ({"Host": "127.0.0.1.evil.example:8070"}, 421),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),

@@ -39,8 +39,8 @@ def create_app(source: Source, *, token: str | None) -> Flask:
         origin = request.headers.get("Origin")
         if origin is not None and origin != f"http://{request.host}":
             abort(403, f"another site, {origin}, may not ask here")
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token is not None and request.path.startswith("/api/") and not hmac.compare_digest(given, token):
+        given, wanted = (text.encode() for text in (request.headers.get("Authorization", ""), f"Bearer {token}"))
+        if token is not None and request.path.startswith("/api/") and not hmac.compare_digest(given, wanted):
             abort(401, "the token is missing or wrong: open the address that torchfinch canary dashboard printed")
 
     @app.after_request

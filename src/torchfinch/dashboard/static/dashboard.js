@@ -35,11 +35,11 @@ async function look() {
 function show(html) {
   const page = new DOMParser().parseFromString(html, "text/html");
   const open = Object.fromEntries([...$("content").querySelectorAll("details")].map(each => [each.className, each.open]));
-  const left = Object.fromEntries([...$("content").querySelectorAll("[id] .scroll")].map((each, place) => [place, each.scrollLeft]));
+  const scrolled = [...$("content").querySelectorAll(".scroll")].map(each => [each.scrollLeft, each.scrollTop]);
   const focus = document.activeElement?.dataset ?? {};
   $("content").replaceChildren(...page.body.children);
   for (const each of $("content").querySelectorAll("details")) each.open = open[each.className] ?? each.open;
-  [...$("content").querySelectorAll("[id] .scroll")].forEach((each, place) => { each.scrollLeft = left[place] ?? 0; });
+  [...$("content").querySelectorAll(".scroll")].forEach((each, place) => each.scrollTo(...(scrolled[place] ?? [0, 0])));
   for (const key of ["word", "release"]) {
     if (focus[key]) $("content").querySelector(`button[data-${key}="${CSS.escape(focus[key])}"]`)?.focus({ preventScroll: true });
   }
