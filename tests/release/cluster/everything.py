@@ -151,7 +151,7 @@ class Everything:
                 started.communicate()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if any(str(self.home) in word for word in process.cmdline()):
+                if any(f"{self.home}/" in word for word in process.cmdline()):
                     process.kill()
 
     @property
