@@ -138,7 +138,7 @@ def test_the_controller_uses_every_right_that_it_ships_with_and_no_other(world: 
 
     editing = world.run(sys.executable, Path(__file__).with_name("editing.py"), "rights")
     try:
-        assert within(120, lambda: not missing()), missing()
+        assert within(240, lambda: not missing()), missing()
     finally:
         editing.kill()
     assert world.asked("rights:torchfinch-controller") == granted
