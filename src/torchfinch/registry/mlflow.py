@@ -52,9 +52,10 @@ class MlflowRegistry:
             TorchfinchError: there is no such version, or its bytes are not those that were registered.
         """
         name, alias, number = _parse(reference)
-        with told(self._uri), tempfile.TemporaryDirectory() as temporary:
+        with told(self._uri, "mlflow ui shows which there are; torchfinch push adds one"):
             by_alias = self._client.get_model_version_by_alias
             found = by_alias(name, alias) if alias else self._client.get_model_version(name, number)
+        with told(self._uri), tempfile.TemporaryDirectory() as temporary:
             fetched = mlflow.artifacts.download_artifacts(f"models:/{name}/{found.version}", dst_path=temporary)
             archives = sorted(Path(fetched).glob("*.mar"))
             if len(archives) != 1 or sha256(archives[0]) != found.tags.get(_DIGEST):
