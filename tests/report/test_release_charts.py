@@ -71,6 +71,23 @@ def test_a_long_release_is_drawn_with_as_many_points_as_can_be_told_apart(monkey
     assert errors.series[0].points[-1][0] == found.turns[-1].at, "the newest is always drawn"
 
 
+def test_what_is_recorded_after_a_promotion_is_no_turning_point() -> None:
+    world = World()
+    spec = Spec.model_validate({"model": "m", "route": {"port": 1}, "steps": [{"weight": 50}]})
+    controller = world.controller(spec)
+    while controller.tick().outcome is None:
+        world.serve(400)
+        world.now += 5
+    world.broken.add("observe")
+    controller.tick()
+    assert [turn.change for turn in release(world.history).turning_points][-3:] == [
+        "50 → 100 %",
+        "Promoting",
+        "Promoted",
+    ]
+    assert world.history[-1]["trouble"]
+
+
 def test_evidence_is_drawn_for_sequential_alone() -> None:
     required, sequential = (played(looks=12, policy=policy).charts for policy in ("required", "sequential"))
     assert [chart.title for chart in required] == ["Traffic", "Error rate", "Mean latency"]

@@ -1,7 +1,7 @@
 """The part of the report on one release folder: each release in it, and every decision with its numbers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchfinch.errors import TorchfinchError
@@ -110,10 +110,10 @@ def _turns(records: Sequence[Record], *, begin: float) -> list[Turn]:
     turns: list[Turn] = []
     count, weight, phase = 0, 0, ""
     for record in records:
-        turned = record["time"] >= begin and (record["weight"] != weight or record["phase"] != phase)
+        turn = Turn(record, at=record["time"] - begin, number=None, weight_before=weight)
+        turned = turn.at >= 0 and (turn.weight != weight or turn.phase != phase)
         count += turned
-        turn = Turn(record, at=record["time"] - begin, number=count if turned else None, weight_before=weight)
-        turns.append(turn)
+        turns.append(replace(turn, number=count) if turned else turn)
         weight, phase = turn.weight, turn.phase
     return turns
 
