@@ -9,7 +9,7 @@ from typing import Any
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.kinds import SLICES, Kind
 
-_WATCH_SECONDS = 30
+_WATCH_SECONDS = 40
 """A watch that hangs is noticed after so long; a new one goes on from the last version, and costs one request."""
 _TRIES = 3
 _LONGEST_PAUSE = 10.0

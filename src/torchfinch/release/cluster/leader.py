@@ -24,7 +24,9 @@ _LEASE_SECONDS = 15
 """Another may begin when the Lease was not renewed for so long."""
 _HELD_SECONDS = 10.0
 """So long after a renewal its holder may act: what is still under way then has ended before another begins."""
-_TURN_SECONDS = 3.0
+_RENEW_SECONDS = 5.0
+_ASK_SECONDS = 2.0
+"""Between two tries of who does not hold it, or could not renew it."""
 
 
 def _seconds() -> float:
@@ -133,12 +135,13 @@ def lead(api: Api, work: Callable[[], None], *, namespace: str, identity: str) -
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         while not _taken(lease):
-            time.sleep(_TURN_SECONDS)
+            time.sleep(_ASK_SECONDS)
         worker = threading.Thread(target=work, name="work", daemon=True)
         worker.start()
+        pause = _RENEW_SECONDS
         while lease.held() and worker.is_alive():
-            time.sleep(_TURN_SECONDS)
-            _taken(lease)
+            time.sleep(pause)
+            pause = _RENEW_SECONDS if _taken(lease) else _ASK_SECONDS
     except (SystemExit, KeyboardInterrupt):
         with suppress(ApiError):
             lease.release()
