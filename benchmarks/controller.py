@@ -3,11 +3,10 @@
     export TORCHFINCH_ENVTEST=… KUBEBUILDER_ASSETS=…     # cluster.py, and the binaries, those two among them
     python benchmarks/controller.py                      # about 15 minutes on two cores
 
-First all three drive 300 releases each, in namespaces of their own, at the same time; torchfinch and Argo Rollouts hold a
-Lease as they do by default, Flagger does not. Then torchfinch alone drives
-1,000, each with the longest history that a status keeps, and is started twice: over releases that it has never seen,
-and over the same ones again. Requests are counted from the API server's audit log, which also knows who asked.
-Writes benchmarks/results/controller.json.
+First all three drive 300 releases each, in namespaces of their own, at the same time; torchfinch and Argo Rollouts hold
+a Lease, as they do by default. Then torchfinch alone drives 1,000, each with the longest history that a status keeps,
+and is started twice: over releases that it has never seen, and over the same ones again. Requests are counted from the
+API server's audit log, which also knows who asked. Writes benchmarks/results/controller.json.
 """
 
 import json
