@@ -10,6 +10,8 @@ from release.playing import Play
 
 from torchfinch.release.adapters import Request
 from torchfinch.release.drift import drift, stability_index
+from torchfinch.release.exposition import samples
+from torchfinch.release.predicted import predicted
 from torchfinch.release.replay import replay
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import Counters, Pair, Phase
@@ -81,6 +83,13 @@ def test_a_canary_that_is_worse_on_copies_gets_no_user(shadowed: Play, serving: 
     assert shadowed.ended(0) is Phase.ROLLED_BACK
     assert (shadowed.world.weight, shadowed.world.mirror) == (0, 0)
     assert not any(tick.seen.weight for tick in shadowed.ticks)
+
+
+def test_the_policy_sequential_judges_copies_too(play: Play) -> None:
+    play.change(shadow={"minRequests": 10_000}, analysis={"policy": "sequential"})
+    assert play.ended(50, error_rate={"one": 0.02, "two": 0.3}) is Phase.ROLLED_BACK
+    assert play.reason.startswith("failing more than stable")
+    assert not any(tick.seen.weight for tick in play.ticks)
 
 
 def test_a_canary_that_ends_amid_the_copies_is_taken_back(shadowed: Play) -> None:
@@ -233,6 +242,28 @@ def test_a_canary_that_predicts_alike_goes_on(shadowed: Play) -> None:
     shadowed.tick()
     assert shadowed.world.weight == 5
     assert (verdicts["class drift"], verdicts["confidence drift"]) == ("pass", "pass")
+
+
+PAGE = """
+torchfinch_predictions_total{model="digits",version="1.0",class="3",Hostname="vm",} 1.0
+torchfinch_predictions_total{model="digits",version="1.0",class="7",Hostname="vm",} 3.0
+torchfinch_predictions_total{model="digits",version="1.0",class="57",Hostname="vm",} 2.0
+torchfinch_confidence_bucket{model="digits",version="1.0",le="0.95",Hostname="vm",} 2.0
+torchfinch_confidence_bucket{model="digits",version="1.0",le="1",Hostname="vm",} 6.0
+torchfinch_confidence_bucket{model="digits",version="1.0",le="+Inf",Hostname="vm",} 6.0
+torchfinch_confidence_count{model="digits",version="1.0",Hostname="vm",} 6.0
+"""
+
+
+def test_predictions_are_read_from_a_servers_page() -> None:
+    classes, confidences = predicted(samples(PAGE))
+    assert {number: count for number, count in enumerate(classes) if count} == {3: 1, 7: 5}
+    assert confidences[-3:] == (2, 6, 6)
+    assert len(confidences) == 21
+
+
+def test_a_page_without_predictions_tells_none() -> None:
+    assert predicted(samples("ts_inference_requests_total 4.0\n")) == ((), ())
 
 
 def predict(play: Play, digest: str, classes: tuple[int, ...], confidences: tuple[int, ...] = ()) -> None:

@@ -1,8 +1,10 @@
 import re
+from typing import Any
 
 import pytest
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.release.cluster.resource import parse_spec
 from torchfinch.release.fields import parse_duration
 from torchfinch.release.spec import Spec, parse_manifest
 
@@ -100,3 +102,45 @@ def test_steps_are_found_by_weight_even_after_an_edit() -> None:
     assert [spec.step_of(weight) for weight in (0, 5, 10, 25, 100)] == [0, 1, 1, 2, 3]
     assert spec.step_at(25).min_requests == 40
     assert spec.step_at(10).min_requests is None
+
+
+CLUSTER: dict[str, Any] = {
+    "model": "digits",
+    "stable": {"deployment": "digits-stable"},
+    "canary": {"deployment": "digits-canary"},
+    "route": {"kind": "HTTPRoute", "name": "digits"},
+    "steps": [{"weight": 5}],
+}
+CHECK = {"name": "orders", "webhook": "http://shop.test/orders", "successCondition": "> 0.9"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": [{"weigth": 5}]}, r"^spec\.steps\[0\]\.weigth is no known field \(allowed here: weight, duration"),
+        ({"step": []}, r"^spec\.step is no known field \(allowed here: model, stable"),
+        ({"canary": {"deploymnt": "c"}}, r"^spec\.canary\.deploymnt is no known field"),
+        (
+            {"route": {"kind": "HTTPRoute", "nam": "r"}},
+            r"^spec\.route\.nam is no known field \(allowed here: kind, name",
+        ),
+        ({"analysis": {"intervall": "1s"}}, r"^spec\.analysis\.intervall is no known field"),
+        ({"shadow": {"minRequest": 1}}, r"^spec\.shadow\.minRequest is no known field \(allowed here: percent, min"),
+        ({"shadow": {"percent": 0}}, r"^spec\.shadow\.percent: .* greater than or equal to 1, got 0"),
+        ({"force": {}}, r"^spec\.force: name a header, a cookie, or both"),
+        ({"force": {"cookie": "a b"}}, r"^spec\.force\.cookie: .*got 'a b'"),
+        ({"notify": {"webhookEnv": "HOME"}}, r"^spec\.notify\.webhookEnv: .*got 'HOME'"),
+        ({"notify": {}}, r"^spec\.notify: name either a webhook or a webhookEnv"),
+        ({"checks": [{**CHECK, "webhok": 1}]}, r"^spec\.checks\[0\]\.webhok is no known field"),
+        ({"checks": [{**CHECK, "query": "up"}]}, r"^spec\.checks\[0\]: name either a webhook or a query"),
+        ({"checks": [{**CHECK, "successCondition": None}]}, r"^spec\.checks\[0\]: name a successCondition"),
+        ({"checks": [{**CHECK, "successCondition": "high"}]}, r"^spec\.checks\[0\]\.successCondition: .*got 'high'"),
+        ({"checks": [CHECK, CHECK]}, r"^spec\.checks: every check needs a name of its own, got \['orders', 'orders'\]"),
+        ({"checks": [{**CHECK, "webhook": None, "query": "up"}]}, r"^spec: check orders has a query: name the address"),
+        ({"shadow": {}, "route": {"kind": "Replicas"}}, r"^spec: shadow and force need route\.kind Envoy or HTTPRoute"),
+    ],
+)
+def test_a_fault_in_a_custom_resource_is_told_with_the_misspelt_key(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(TorchfinchError) as caught:
+        parse_spec({"spec": {**CLUSTER, **change}})
+    assert re.search(message, caught.value.message), caught.value.message

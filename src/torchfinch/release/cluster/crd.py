@@ -205,6 +205,11 @@ def _status() -> Schema:
                 "x-kubernetes-list-type": "map",
                 "x-kubernetes-list-map-keys": ["type"],
             },
+            "checks": {
+                "type": "array",
+                "description": "The comparisons of the last judgement, with value, limit and verdict.",
+                "items": loose,
+            },
             "decisions": {
                 "type": "array",
                 "description": "The last decisions that changed something, newest last.",

@@ -43,6 +43,7 @@ class StatusStore:
         self._log = log
         self._before: dict[str, Any] | None = None
         self._decided: list[Object] = []
+        self._checks: list[Object] | None = None
 
     @property
     def name(self) -> str:
@@ -64,6 +65,7 @@ class StatusStore:
             generation=found["metadata"]["generation"],
             before=self._status(),
         )
+        status["checks"] = self._status().get("checks", []) if self._checks is None else self._checks
         status["decisions"] = [*status["decisions"], *self._decided][-DECISIONS:]
         if settled(status) == settled(self._status()) and state.phase not in UNDERWAY:
             return
@@ -80,10 +82,12 @@ class StatusStore:
 
     def append(self, record: dict[str, Any]) -> None:
         """Log a turn that decided something, keep it for the status, and tell it as an Event."""
-        if not is_decision(record, self._before):
-            self._before = record
-            return
+        if record["checks"] or record["phase"] in UNDERWAY:  # after its end, those that ended it stay to be read
+            self._checks = record["checks"]
+        news = is_decision(record, self._before)
         self._before = record
+        if not news:
+            return
         line = {key: value for key, value in record.items() if key != "input"}
         print(json.dumps({"release": self.name, **line}), file=self._log, flush=True)
         why = "; ".join([record["reason"], *record["notes"], *record["trouble"]])
