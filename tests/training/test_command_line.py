@@ -8,6 +8,7 @@ from typer.testing import CliRunner, Result
 from torchfinch.archive import read_archive
 from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
+from torchfinch.training import recipe_names
 
 QUICK = ("--set", "epochs=1", "--set", "width=4")
 
@@ -57,7 +58,7 @@ def test_an_archive_goes_where_it_is_told_with_the_handler_that_is_told(here: Pa
 
 @pytest.mark.usefixtures("here")
 def test_unknown_recipes_and_settings_say_what_there_is() -> None:
-    assert refusal("digit") == "there is no recipe 'digit' (hint: there are angles, digits, fashion, imagenet)"
+    assert refusal("digit") == f"there is no recipe 'digit' (hint: there are {', '.join(recipe_names())})"
     assert "there is no recipe file lost/mine.py (hint: recipes by name: angles, digits, fashion" in refusal(
         "lost/mine.py"
     )

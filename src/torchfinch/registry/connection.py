@@ -14,6 +14,8 @@ from torchfinch.errors import TorchfinchError
 
 _ADDRESSES = "--registry takes a database, sqlite:///mlflow.db, or a server, http://HOST:5000"
 
+_KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages show language models' traces first
+
 
 def connect(uri: str) -> MlflowClient:
     """A client of the database or server at `uri`, which this process then uses.
@@ -29,7 +31,7 @@ def connect(uri: str) -> MlflowClient:
 def experiment(client: MlflowClient, name: str) -> str:
     """The number of the experiment of that name, which is made where there is none."""
     found = client.get_experiment_by_name(name)
-    return str(found.experiment_id if found else client.create_experiment(name))
+    return str(found.experiment_id if found else client.create_experiment(name, tags=_KIND))
 
 
 def shown(uri: str) -> str:
