@@ -236,6 +236,11 @@ def all_settled(cluster: Audited, peer: Peer, count: int) -> bool:
     return len(found) == count and all(map(peer.settled, found))
 
 
+def all_ready(cluster: Audited, peer: Peer) -> bool:
+    found = objects(cluster, peer.name, "deployments")
+    return all(each["status"].get("readyReplicas", 0) == each["spec"]["replicas"] for each in found)
+
+
 def cpu(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
@@ -299,6 +304,7 @@ def beside(cluster: Audited, folder: Path, *, count: int, minutes: float) -> Obj
 def many(cluster: Audited, folder: Path, *, known: int, count: int, minutes: float) -> Object:
     peer = peers(cluster.kubeconfig)[0]
     fill(cluster, peer, range(known, count))
+    wait("pods", partial(all_ready, cluster, peer))
     remember(cluster)
     found: Object = {"releases": count}
     for name in ("new", "again"):
