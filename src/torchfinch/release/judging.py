@@ -17,7 +17,8 @@ def judged(at: Look) -> Decision:
     """The rule of the release: back where all its evidence breaks a limit, not before it has enough requests."""
     at = replace(at, state=replace(at.state, in_step=at.state.in_step + at.elapsed))
     requests = at.state.total.canary.requests
-    minimum = min([at.spec.analysis.min_requests, *([_minimum(at)] if at.state.mirror else [])])
+    least = at.spec.analysis.min_requests
+    minimum = min(least, _minimum(at)) if at.state.mirror else least
     enough = _at_least("requests", requests, minimum)
     checks = (enough, *judgement(at.spec.analysis, at.state), *_beside_the_rule(at))
     if enough.verdict == "hold":

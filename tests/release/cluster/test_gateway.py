@@ -1,0 +1,34 @@
+"""What the controller writes into routes, done by a real Envoy Gateway."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from release.cluster.conftest import MISSING
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def test_a_gateway_copies_requests_and_lets_them_choose_their_version(tmp_path: Path) -> None:
+    if not {"TORCHFINCH_ENVTEST", "KUBEBUILDER_ASSETS"} <= os.environ.keys():
+        if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    tool = Path(os.environ["TORCHFINCH_ENVTEST"]) / "cluster.py"
+    script = Path(__file__).with_name("gateway.py")
+    command = [sys.executable, str(tool), "netns", "--", sys.executable, str(script), str(tmp_path / "data")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+
+    assert seen["all"] == {"users": {"stable": 200}, "asked": {"stable": 200, "canary": 200}}
+    assert seen["a part"]["users"] == {"stable": 200}
+    assert 25 < seen["a part"]["asked"]["canary"] < 110
+
+    choices = seen["choices"]
+    for version in ("stable", "canary"):
+        assert choices[f"header {version}"] == choices[f"cookie {version}"] == {version: 20}
+    assert choices["nothing"].keys() == choices["another cookie"].keys() == {"stable", "canary"}
