@@ -208,12 +208,23 @@ def test_another_distribution_drifts() -> None:
 def test_without_predictions_there_is_no_drift_to_judge() -> None:
     assert stability_index((), ()) is None
     assert stability_index((3, 4), (0, 0)) is None
-    assert {check.verdict for check in drift(Pair(), 0.2)} == {"skip"}
+    assert {check.verdict for check in drift(Pair(), 0.2, told=False)} == {"skip"}
+
+
+def test_predictions_that_are_late_are_waited_for(shadowed: Play) -> None:
+    predict(shadowed, "one", (48, 52), (0, 10, 100, 100))
+    predict(shadowed, "two", (3, 3), (0, 1, 6, 6))
+    shadowed.tick(200)
+    assert (shadowed.phase, shadowed.world.mirror) == (Phase.SHADOWING, 50)
+    assert shadowed.reason.startswith("class drift: of 6 predictions; stable 100; confidence drift: ")
+    predict(shadowed, "two", (52, 48), (0, 12, 100, 100))
+    shadowed.tick()
+    assert shadowed.world.mirror == 0
 
 
 def test_drift_may_be_switched_off_and_is_still_shown() -> None:
     pair = Pair(stable=Counters(classes=(100, 0)), canary=Counters(classes=(0, 100)))
-    [check, _] = drift(pair, None)
+    [check, _] = drift(pair, None, told=True)
     assert (check.name, check.verdict, check.limit) == ("class drift", "skip", None)
     assert (check.value or 0) > 1
 

@@ -3,15 +3,23 @@
 import math
 from collections.abc import Sequence
 
-from torchfinch.release.state import Check, Pair
+from torchfinch.release.state import Check, Pair, Verdict
 
 
-def drift(pair: Pair, limit: float | None) -> tuple[Check, ...]:
-    """Checks of predicted classes and of confidences; skipped where the handlers do not tell them."""
+def drift(pair: Pair, limit: float | None, *, told: bool) -> tuple[Check, ...]:
+    """Checks of predicted classes and of confidences.
+
+    They are skipped where the handlers do not tell them (`told`), and hold while a server has told next to none of what
+    it has answered, for metrics come later than answers.
+    """
     stable, canary = pair.stable, pair.canary
-    return (
-        _check("class drift", stable.classes, canary.classes, limit),
-        _check("confidence drift", _bins(stable.confidences), _bins(canary.confidences), limit),
+    late = any(10 * sum(_bins(arm.confidences)) < arm.requests for arm in (stable, canary))
+    return tuple(
+        _check(name, *histograms, limit, waiting=told and late)
+        for name, histograms in (
+            ("class drift", (stable.classes, canary.classes)),
+            ("confidence drift", (_bins(stable.confidences), _bins(canary.confidences))),
+        )
     )
 
 
@@ -33,15 +41,18 @@ def stability_index(expected: Sequence[int], seen: Sequence[int]) -> float | Non
     return max(index - (freedom + 2 * math.sqrt(2 * freedom)) * (1 / n + 1 / m), 0.0)
 
 
-def _check(name: str, stable: Sequence[int], canary: Sequence[int], limit: float | None) -> Check:
+def _check(name: str, stable: Sequence[int], canary: Sequence[int], limit: float | None, *, waiting: bool) -> Check:
     width = max(len(stable), len(canary))
     filled = [(*counts, *[0] * (width - len(counts))) for counts in (stable, canary)]
-    value = stability_index(*filled)
+    value = None if waiting else stability_index(*filled)
+    verdict: Verdict = "hold" if waiting else "skip"
+    if value is not None and limit is not None:
+        verdict = "fail" if value > limit else "pass"
     return Check(
         name=name,
         value=value,
         limit=limit,
-        verdict="skip" if value is None or limit is None else "fail" if value > limit else "pass",
+        verdict=verdict if limit is not None else "skip",
         note=f"of {sum(canary)} predictions; stable {sum(stable)}",
     )
 

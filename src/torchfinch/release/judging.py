@@ -37,7 +37,9 @@ def _beside_the_rule(at: Look) -> Iterable[Check]:
     """What the versions predict on copies of the same requests, and what others were asked."""
     state, shadow = at.state, at.spec.shadow
     if state.mirror and shadow:
-        yield from drift(state.total, shadow.max_drift)
+        sources = (state.last.stable, state.last.canary) if state.last else ()
+        told = all(any(counters.confidences for counters in source.values()) for source in sources)
+        yield from drift(state.total, shadow.max_drift, told=told)
     since = at.now - at.spec.analysis.freshness
     yield from conditions(at.spec.checks, at.seen.findings, revision=state.revision, since=since)
 
@@ -90,7 +92,7 @@ def _all_told(checks: Iterable[Check]) -> str:
 
 
 def _told(check: Check) -> str:
-    if check.condition:
+    if check.condition or check.value is None:
         return f"{check.name}{'' if check.value is None else f' {check.value:.4g}'}: {check.note}"
     return f"{check.name} {_shown(check, check.value)} is over {_shown(check, check.limit)} ({check.note})"
 
