@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
 from torchfinch.registry import open_registry, tracking
+from torchfinch.training import Epoch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -102,6 +103,29 @@ def test_a_training_that_stops_is_kept_with_its_finished_epochs(
     run = newest(database, "stopped")
     assert (run.info.status, run.data.params["epochs"]) == (status, "10")
     assert run.data.metrics["validation_loss"] == EPOCH["validation_loss"]
+
+
+def test_an_epoch_is_kept_when_it_ends_and_once(database: str, tmp_path: Path) -> None:
+    epoch = Epoch(
+        epoch=1,
+        train_loss=0.5,
+        validation_loss=0.75,
+        train_accuracy=None,
+        validation_accuracy=None,
+        class_accuracy=(),
+        learning_rate=0.1,
+        seconds=2.0,
+        data_seconds=0.0,
+        images_per_second=1.0,
+    )
+    with tracking(database, tmp_path / "a", recipe="live", fill=nothing) as told:
+        told(epoch)
+        run = newest(database, "live")
+        assert (run.info.status, run.data.metrics["validation_loss"]) == ("RUNNING", 0.75)
+        write_run(tmp_path / "a")
+
+    losses = client(database).get_metric_history(run.info.run_id, "validation_loss")
+    assert [loss.step for loss in losses] == [1, 2]
 
 
 def test_with_tracking_off_nothing_is_written(tmp_path: Path) -> None:

@@ -47,6 +47,18 @@ def test_a_clone_is_unfitted_and_fits_to_the_same_weights(digits: tuple[np.ndarr
     )
 
 
+def test_it_tells_of_every_epoch_and_answers_meanwhile(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, targets = digits
+    estimator = RecipeClassifier("digits", {"epochs": 6, "width": 8})
+    scores: list[float] = []
+    estimator.fit(images, targets, told=lambda _epoch: scores.append(estimator.score(images, targets)))
+    untold = RecipeClassifier("digits", {"epochs": 6, "width": 8}).fit(images, targets)
+
+    assert len(scores) == 6
+    assert scores[-1] > scores[0]
+    np.testing.assert_array_equal(estimator.predict_proba(images), untold.predict_proba(images))
+
+
 def test_every_field_of_the_settings_is_a_parameter() -> None:
     estimator = RecipeClassifier("digits").set_params(epochs=3, learning_rate=0.01)
 

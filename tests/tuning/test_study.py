@@ -3,19 +3,22 @@
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 from tuning.dying import SPACE, problem
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.tuning import Problem, Sampler, Trial, estimator_problem, read_space, tune
+from torchfinch.training import Data, Images
+from torchfinch.tuning import Problem, Sampler, Trial, estimator_problem, images_problem, read_space, tune
 from torchfinch.tuning.space import Value
 
 C = {"C": "1e-3..1e3:log"}
@@ -65,6 +68,33 @@ def test_a_candidate_below_the_median_is_given_up_after_two_folds(irises: Proble
     assert (bad.state, len(bad.scores)) == ("pruned", 2)
     assert bad.score == pytest.approx(sum(bad.scores) / 2)
     assert tune(irises, spaces[0], sampler="grid", prune=False).count("pruned") == 0
+
+
+class Learning(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Is right on `good` of ten examples after every epoch, and tells of ten epochs."""
+
+    def __init__(self, good: int = 1) -> None:
+        self.good = good
+
+    def fit(self, X: np.ndarray, y: np.ndarray, told: Callable[[int], object] = lambda _epoch: None) -> "Learning":  # noqa: N803
+        self.classes_ = np.unique(y)
+        for self.epochs_ in range(1, 11):
+            told(self.epochs_)
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
+        return (np.arange(len(X)) < self.good).astype(int)
+
+
+def test_where_it_is_fitted_once_a_candidate_is_given_up_after_an_epoch() -> None:
+    once = Images(torch.zeros((10, 1, 2, 2), dtype=torch.uint8), torch.ones(10, dtype=torch.int64))
+    learning = images_problem(Learning(), Data(labels=("a", "b"), train=once, validation=once), name="learning")
+    spaces = [read_space({"good": [*range(5, 10)[:place], 1, *range(5, 10)[place:]]}) for place in range(6)]
+    lasts = [tune(learning, space, sampler="grid").trials[-1] for space in spaces]
+
+    bad = next(last for last in lasts if last.values["good"] == 1)
+    assert (bad.state, bad.scores) == ("pruned", (0.1,))
+    assert tune(learning, spaces[0], sampler="grid", prune=False).count("pruned") == 0
 
 
 def test_a_candidate_that_fails_is_noted_and_the_study_goes_on(irises: Problem) -> None:

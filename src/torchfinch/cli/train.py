@@ -59,9 +59,10 @@ def train(
     if handler:
         check_handler(handler)
     folder = runs / loaded.name
-    with tracking(uri if track and not rank() else None, folder, recipe=loaded.name, fill=partial(_fill, folder)):
+    tracked = uri if track and not rank() else None
+    with tracking(tracked, folder, recipe=loaded.name, fill=partial(_fill, folder)) as told:
         start = perf_counter()
-        run = run_recipe(loaded, config, runs=runs, resume=resume)
+        run = run_recipe(loaded, config, runs=runs, resume=resume, told=told)
         if rank():
             return
         err.print(table(("result", ""), _rows(run, perf_counter() - start)))

@@ -8,10 +8,13 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.registry.record import Difference, Record, differences, find_folders, read_record
+
+if TYPE_CHECKING:
+    from torchfinch.training import Epoch
 
 __all__ = [
     "Difference",
@@ -91,20 +94,20 @@ def open_registry(uri: str | None) -> Registry:
 
 def tracking(
     uri: str | None, folder: Path, *, recipe: str, fill: Callable[[Path], object]
-) -> AbstractContextManager[None]:
+) -> "AbstractContextManager[Callable[[Epoch], object]]":
     """Keep the training that leaves the run folder `folder` in the block; without a `uri`, do nothing.
 
     Its MLflow run, in the experiment named as the recipe, is RUNNING in the block, and then FINISHED, KILLED by Ctrl-C,
     or FAILED. Parameters are the settings and the network's arguments; metrics are the epochs' and the scores; tags are
     data digest and git revision; artifacts are the run folder's JSON files and whatever `fill` writes into an empty
-    folder; the network is its logged model. Of a training that stopped, the finished epochs are kept. A block without a
-    body keeps a training of earlier.
+    folder; the network is its logged model. The block is given what hears of every epoch, and keeps it at once. A
+    block without a body keeps a training of earlier.
 
     Raises:
         TorchfinchError: MLflow is not installed, or refused; what the block did is unharmed.
     """
     if uri is None:
-        return nullcontext()
+        return nullcontext(lambda _epoch: None)
     _need_mlflow()
     from torchfinch.registry.mlflow_tracking import mlflow_tracking  # noqa: PLC0415
 

@@ -1,9 +1,11 @@
 """A training as a run of MLflow: settings, epochs, scores, origin, the page, and the network itself."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import mlflow.pytorch
@@ -16,6 +18,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import load_model
 from torchfinch.registry.connection import connect, experiment, shown, told
 from torchfinch.registry.record import Record, read_record, unfinished_folder
+from torchfinch.training import Epoch
 
 Fill = Callable[[Path], object]
 """Writes files into a folder that is there."""
@@ -25,7 +28,7 @@ _MOST = 100
 
 
 @contextmanager
-def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Iterator[None]:
+def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Iterator[Callable[[Epoch], None]]:
     """A run in the experiment `recipe` while the block leaves `folder`: FINISHED, KILLED by Ctrl-C, or FAILED.
 
     Raises:
@@ -34,14 +37,21 @@ def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Itera
     client = connect(uri)
     with told(uri):
         name = mlflow.start_run(experiment_id=experiment(client, recipe)).info.run_name
+    kept: set[int] = set()
+
+    def heard(epoch: Epoch) -> None:
+        with suppress(MlflowException):  # a tracker that fails stops no training; what is missing is kept at the end
+            _log_epoch(asdict(epoch))
+            kept.add(epoch.epoch)
+
     try:
-        yield
+        yield heard
     except BaseException as error:
-        _abandon(uri, folder, status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        _abandon(uri, folder, kept, status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     try:
         with told(uri, f"torchfinch runs track {folder} tries again"):
-            _log_record(read_record(folder))
+            _log_record(read_record(folder), kept)
             _log_files(folder, fill)
             _log_network(folder)
             mlflow.end_run("FINISHED")
@@ -52,27 +62,32 @@ def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Itera
     err.print(f"tracked as {name} in the experiment {recipe} of {shown(uri)}", markup=False, soft_wrap=True)
 
 
-def _abandon(uri: str, folder: Path, *, status: str) -> None:
+def _abandon(uri: str, folder: Path, kept: Set[int], *, status: str) -> None:
     """Keep what is known of a training that did not end; what stopped it is told, not MLflow's own trouble."""
     try:
         with told(uri):
             unfinished = unfinished_folder(folder)
             if unfinished:
-                _log_record(read_record(unfinished))
+                _log_record(read_record(unfinished), kept)
             mlflow.end_run(status)
     except TorchfinchError as error:
         err.print(f"not tracked: {error.message}", markup=False, soft_wrap=True)
 
 
-def _log_record(record: Record) -> None:
+def _log_record(record: Record, kept: Set[int]) -> None:
     parameters = list({**record.settings, **record.network}.items())
     for start in range(0, len(parameters), _MOST):
         mlflow.log_params(dict(parameters[start : start + _MOST]))
     commit = record.origin.get("git_revision")
     mlflow.set_tags({**record.origin, **({"mlflow.source.git.commit": commit} if commit else {})})
     for epoch in record.epochs:
-        mlflow.log_metrics({name: epoch[name] for name in epoch if isinstance(epoch[name], float)}, step=epoch["epoch"])
+        if epoch["epoch"] not in kept:
+            _log_epoch(epoch)
     mlflow.log_metrics(dict(record.scores))
+
+
+def _log_epoch(epoch: Mapping[str, Any]) -> None:
+    mlflow.log_metrics({name: epoch[name] for name in epoch if isinstance(epoch[name], float)}, step=epoch["epoch"])
 
 
 def _log_files(folder: Path, fill: Fill) -> None:

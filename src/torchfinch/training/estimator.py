@@ -1,7 +1,7 @@
 """A recipe as a scikit-learn estimator, so that cross-validation, comparison and search need to know nothing else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import outputs, probabilities
 from torchfinch.handler import Preprocessing
 from torchfinch.training.data import Data, Images
+from torchfinch.training.history import Epoch
 from torchfinch.training.loop import fit
 from torchfinch.training.recipe import Recipe, load_recipe
 from torchfinch.training.settings import FitSettings
@@ -36,8 +37,16 @@ class _RecipeEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lear
         self.recipe = recipe
         self.config = config
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:  # noqa: N803 - scikit-learn's names
+    def fit(
+        self,
+        X: ArrayLike,  # noqa: N803 - scikit-learn's names
+        y: ArrayLike,
+        *,
+        told: Callable[[Epoch], object] = lambda _epoch: None,
+    ) -> Self:
         """Build the network anew and fit it; the same images and settings give the same weights on one machine.
+
+        `told` hears of every epoch that ends, when the estimator already answers as it has learnt so far.
 
         Raises:
             TorchfinchError: the recipe fits nothing, or images or targets are not such as it takes.
@@ -46,8 +55,9 @@ class _RecipeEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lear
         torch.manual_seed(settings.seed)
         data, model, preprocessing = recipe.build(settings)
         images = Images(_pixels(X, preprocessing), self._targets(np.asarray(y), labels=data.labels))
-        fit(model, _with_images(data, images, settings), preprocessing=preprocessing, settings=settings)
+        data = _with_images(data, images, settings)
         self.model_, self.preprocessing_ = model, preprocessing
+        fit(model, data, preprocessing=preprocessing, settings=settings, told=told)
         return self
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

@@ -28,12 +28,14 @@ def fit(
     settings: FitSettings,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
+    told: Callable[[Epoch], object] = lambda _epoch: None,
 ) -> list[Epoch]:
     """Fit `model` to `data`, as `settings` say, and return what was written down of every epoch.
 
     On one machine the same first weights and the same seed give the same last weights, also with a `resume` from
     `checkpoints` in between. The model is left in evaluation mode, on the settings' device, with the weights that
-    `settings.keep` names. On a terminal a bar shows the way; elsewhere each epoch is a line on stderr.
+    `settings.keep` names. `told` hears of every epoch that ends, and ends the training if it raises. On a terminal a
+    bar shows the way; elsewhere each epoch is a line on stderr.
 
     Raises:
         TorchfinchError: there is nothing to fit to or to resume, no such device, or the loss is no longer a number.
@@ -71,6 +73,7 @@ def fit(
             if checkpoints and runtime.rank == 0:
                 checkpoints.save(state.state_dict(), epoch=number)
             bar.update(task, note=str(epoch))
+            told(epoch)
             if not err.is_terminal and runtime.rank == 0:
                 err.print(str(epoch))
         state.finish()

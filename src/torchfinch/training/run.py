@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -46,11 +46,18 @@ class Run:
     """The entries of `golden.json`."""
 
 
-def train(recipe: Recipe, config: Settings, *, runs: Path = Path("runs"), resume: bool = False) -> Run:
+def train(
+    recipe: Recipe,
+    config: Settings,
+    *,
+    runs: Path = Path("runs"),
+    resume: bool = False,
+    told: Callable[[Epoch], object] = lambda _epoch: None,
+) -> Run:
     """Build what `recipe` describes, fit it where `config` is a `FitSettings`, evaluate it, and write `runs/<recipe>`.
 
     An older run of that name stays until the new one is whole. `runs/<recipe>.checkpoints` holds the last epochs until
-    then; `resume` goes on from there.
+    then; `resume` goes on from there. `told` hears of every epoch that ends.
 
     Raises:
         TorchfinchError: the network cannot travel in an archive, the fit failed, or a file could not be written.
@@ -58,7 +65,7 @@ def train(recipe: Recipe, config: Settings, *, runs: Path = Path("runs"), resume
     saved = runs / f"{recipe.name}.checkpoints"
     try:
         with _replacing_run(runs / recipe.name) as folder:
-            run = _fill(folder, recipe, config, saved=saved, resume=resume)
+            run = _fill(folder, recipe, config, saved=saved, resume=resume, told=told)
     except BaseException as error:
         if newest(saved) and not rank():
             err.print(f"{newest(saved)} is kept; the same command with --resume goes on from there", soft_wrap=True)
@@ -70,7 +77,9 @@ def train(recipe: Recipe, config: Settings, *, runs: Path = Path("runs"), resume
     return replace(run, folder=runs / recipe.name)
 
 
-def _fill(folder: Path, recipe: Recipe, config: Settings, *, saved: Path, resume: bool) -> Run:
+def _fill(
+    folder: Path, recipe: Recipe, config: Settings, *, saved: Path, resume: bool, told: Callable[[Epoch], object]
+) -> Run:
     data, model, preprocessing = _build(recipe, config)
     lineage = _lineage(recipe, config, data=data)
     described = {
@@ -83,7 +92,7 @@ def _fill(folder: Path, recipe: Recipe, config: Settings, *, saved: Path, resume
     }
     shutil.copyfile(network.source(model), folder / "model.py")
     checkpoints = Checkpoints(saved, identity={key: lineage[key] for key in ("recipe", "config", "data_digest")})
-    history = _fit(model, data, preprocessing, config, checkpoints=checkpoints, resume=resume)
+    history = _fit(model, data, preprocessing, config, checkpoints=checkpoints, resume=resume, told=told)
     model.eval().cpu()
     evaluation = _evaluate(model, data, preprocessing=preprocessing)
     if evaluation:
@@ -114,12 +123,23 @@ def _fit(
     *,
     checkpoints: Checkpoints,
     resume: bool,
+    told: Callable[[Epoch], object],
 ) -> tuple[Epoch, ...]:
     if not isinstance(config, FitSettings):
         return ()
     if not resume and not rank():
         checkpoints.clear()
-    return tuple(fit(model, data, preprocessing=preprocessing, settings=config, checkpoints=checkpoints, resume=resume))
+    return tuple(
+        fit(
+            model,
+            data,
+            preprocessing=preprocessing,
+            settings=config,
+            checkpoints=checkpoints,
+            resume=resume,
+            told=told,
+        )
+    )
 
 
 def _evaluate(

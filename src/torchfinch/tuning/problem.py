@@ -7,6 +7,7 @@ import difflib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import check_scoring, get_scorer_names
 from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils.validation import has_fit_parameter
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation.estimators import check_parameters, parameters_of, seeded
@@ -68,12 +70,18 @@ class Problem:
             hint = f"did you mean {close[0]}?" if close else "such as accuracy, f1_macro, neg_log_loss or r2"
             raise TorchfinchError(f"there is no metric {self.metric!r}", hint) from error
 
-    def scores(self, values: Values) -> Iterator[float]:
-        """Fit a candidate once for every fold, and yield its score in each."""
+    def scores(self, values: Values, told: Callable[[float], None]) -> Iterator[float]:
+        """Fit a candidate once for every fold, and yield its score in each.
+
+        Where it is fitted only once, and its `fit` tells of epochs, `told` hears the score after each of them.
+        """
         for learn, judge in self.splits:
             estimator = self.candidate(values)
-            estimator.fit(self.examples[learn], self.targets[learn])
-            yield float(self.scorer(estimator)(estimator, self.examples[judge], self.targets[judge]))
+            score = partial(self.scorer(estimator), estimator, self.examples[judge], self.targets[judge])
+            by_epoch = len(self.splits) == 1 and has_fit_parameter(estimator, "told")
+            listening = {"told": lambda _epoch, score=score: told(float(score()))} if by_epoch else {}
+            estimator.fit(self.examples[learn], self.targets[learn], **listening)
+            yield float(score())
 
 
 def estimator_problem(

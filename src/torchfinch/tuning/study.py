@@ -6,6 +6,7 @@ Optuna chooses and remembers. Everything lies in its storage, so that a study wh
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Literal
 
 import optuna
@@ -48,7 +49,8 @@ def tune(
     candidates.
 
     With `prune`, a candidate is given up after a fold if the mean of its scores is below the median of the others' at
-    that fold, from the sixth trial and the second fold on. A candidate that fails is noted, and the study goes on.
+    that fold, from the sixth trial and the second fold on. Where there is one fitting, and the estimator's `fit` tells
+    of its epochs, the same goes for the score after an epoch. A candidate that fails is noted, and the study goes on.
 
     Raises:
         TorchfinchError: a value is one that the estimator cannot take, the storage cannot be
@@ -124,18 +126,28 @@ def _try(problem: Problem, trial: optuna.Trial) -> Trial:
 
 
 def _score(problem: Problem, trial: optuna.Trial) -> float:
-    """The mean over the folds; after each, what is known is kept and decides whether to go on."""
-    scores: list[float] = []
-    mean = math.nan
-    for fold, score in enumerate(problem.scores(trial.params), start=1):
-        scores.append(score)
-        mean = sum(scores) / fold
-        if not math.isfinite(mean):
-            raise TorchfinchError(f"the score is {mean} in fold {fold}")
-        trial.set_user_attr("scores", scores)
-        trial.report(mean, step=fold)
-        if fold < len(problem.splits) and trial.should_prune():
+    """The mean over the folds; what is known after each, or after each epoch, is kept and decides whether to go on."""
+    steps, scores, mean = count(1), [], math.nan
+
+    def told(score: float) -> None:
+        _keep(trial, [score], step=next(steps))
+        if trial.should_prune():
             raise optuna.TrialPruned
+
+    for score in problem.scores(trial.params, told):
+        scores.append(score)
+        mean = _keep(trial, scores, step=next(steps))
+        if len(scores) < len(problem.splits) and trial.should_prune():
+            raise optuna.TrialPruned
+    return mean
+
+
+def _keep(trial: optuna.Trial, scores: list[float], *, step: int) -> float:
+    mean = sum(scores) / len(scores)
+    if not math.isfinite(mean):
+        raise TorchfinchError(f"the score is {mean} in fold {len(scores)}")
+    trial.set_user_attr("scores", scores)
+    trial.report(mean, step=step)
     return mean
 
 
