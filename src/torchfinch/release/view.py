@@ -89,8 +89,9 @@ def rejudged_line(rejudged: Rejudged) -> str:
 
 def is_decision(record: Record, before: Record | None) -> bool:
     """Whether a line of the history did something, or says something that the line before did not."""
-    news = before is None or any(record[key] != before[key] for key in ("phase", "weight", "notes", "trouble"))
-    return bool(record["actions"]) or news
+    if before is None or any(record[key] != before[key] for key in ("phase", "weight", "notes", "trouble")):
+        return True
+    return bool(record["actions"]) and record["actions"] != before["actions"]  # one that goes on is no new decision
 
 
 def clock(when: float) -> str:

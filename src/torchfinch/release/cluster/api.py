@@ -165,7 +165,8 @@ def _message(body: bytes) -> str:
 
 def _hint(status: int) -> str | None:
     hints = {
-        403: "k8s/controller/rbac.yaml has what the controller needs",
+        403: "k8s/controller/rbac.yaml has what the controller needs; a person needs get, list, watch and patch of"
+        " canaryreleases",
         404: "the CustomResourceDefinition may be missing: kubectl apply --server-side -k k8s/crd",
     }
     return hints.get(status)

@@ -90,7 +90,7 @@ class StatusStore:
             return
         line = {key: value for key, value in record.items() if key != "input"}
         print(json.dumps({"release": self.name, **line}), file=self._log, flush=True)
-        why = "; ".join([record["reason"], *record["notes"], *record["trouble"]])
+        why = "; ".join(dict.fromkeys([record["reason"], *record["notes"], *record["trouble"]]))
         summary = {key: record[key] for key in ("phase", "step", "weight", "reason")}
         counted = {
             arm: {key: record[arm][key] for key in ("requests", "errors", "latency_sum", "latency_count")}
