@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import pytest
 
@@ -67,36 +67,41 @@ def server() -> ApiServer:
     return ApiServer()
 
 
+def looked(server: ApiServer, world: World, log: TextIO) -> Iterator[None]:
+    """Each step is one look of a controller after some traffic."""
+    store = StatusStore(
+        cast(Api, server),
+        cast(Cache, Kept(server)),
+        namespace="ml",
+        name="digits",
+        read_spec=lambda: parse_spec(server.found),
+        view=lambda: world.observe(parse_spec(server.found)),
+        measured=lambda: "",
+        log=log,
+    )
+    controller = Controller(
+        read_spec=lambda: parse_spec(server.found),
+        router=world,
+        evidence=world,
+        store=store,
+        clock=lambda: world.now,
+    )
+    while True:
+        controller.tick()
+        world.serve(400, latency={"one": 0.01, "two": 0.012})
+        world.now += 5
+        yield
+
+
 @pytest.fixture
-def looks(server: ApiServer) -> Iterator[None]:
-    """Each step is one look of the controller after some traffic."""
+def world() -> World:
+    return World()
 
-    def looked() -> Iterator[None]:
-        world = World()
-        store = StatusStore(
-            cast(Api, server),
-            cast(Cache, Kept(server)),
-            namespace="ml",
-            name="digits",
-            read_spec=lambda: parse_spec(server.found),
-            view=lambda: world.observe(parse_spec(server.found)),
-            measured=lambda: "",
-            log=io.StringIO(),
-        )
-        controller = Controller(
-            read_spec=lambda: parse_spec(server.found),
-            router=world,
-            evidence=world,
-            store=store,
-            clock=lambda: world.now,
-        )
-        while True:
-            controller.tick()
-            world.serve(400, latency={"one": 0.01, "two": 0.012})
-            world.now += 5
-            yield
 
-    return looked()
+@pytest.fixture
+def looks(server: ApiServer, world: World) -> Iterator[None]:
+    """The looks of one controller."""
+    return looked(server, world, io.StringIO())
 
 
 def page(source: ClusterReleases) -> str:
@@ -166,3 +171,15 @@ def test_a_release_whose_spec_cannot_be_read_is_listed_without_numbers(
     [standing] = source.standings()
     assert (standing.name, standing.newest) == ("ml/digits", None)
     assert "ml/digits" in page(source)
+
+
+def test_a_new_controller_says_nothing_about_what_is_at_rest(
+    server: ApiServer, world: World, looks: Iterator[None]
+) -> None:
+    until_promoted(server, looks)
+    next(looks)
+    kept, log = server.found["status"]["decisions"], io.StringIO()
+    next(looked(server, world, log))
+
+    assert server.found["status"]["decisions"] == kept
+    assert log.getvalue() == ""

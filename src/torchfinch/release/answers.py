@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 
 from torchfinch.release.rules import accumulate, merged
-from torchfinch.release.sequential import gather
 from torchfinch.release.spec import Action, Spec
 from torchfinch.release.state import (
     JUDGED,
@@ -79,6 +78,8 @@ def _weighed(spec: Spec, state: State, seen: Seen) -> State:
     """Bet on what is new, where the policy wants it."""
     if spec.analysis.policy != "sequential":
         return state
+    from torchfinch.release.sequential import gather  # noqa: PLC0415  NumPy: 13 MB that the rule does not need
+
     counted, since = state.evidence.counted, state.at_step
     settled = counted.canary.requests >= since.canary.requests and counted.stable.requests >= since.stable.requests
     steady = state.verified and settled and seen.weight == state.weight

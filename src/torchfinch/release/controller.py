@@ -101,7 +101,9 @@ class Controller:
         decision = decide(spec, before, seen, now)
         for act in decision.actions:
             self._try(partial(self._act, spec, act), trouble)
-        tick = Tick(time=now, spec=spec, seen=seen, decision=decision, trouble=(*seen.trouble, *trouble))
+        tick = Tick(
+            time=now, spec=spec, seen=seen, decision=decision, trouble=tuple(dict.fromkeys((*seen.trouble, *trouble)))
+        )
         self._record(tick, before)
         self._store.save(decision.state)
         self._herald.tell(self._store.name, spec, before=before, after=decision.state, seen=seen)

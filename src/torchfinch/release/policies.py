@@ -4,9 +4,8 @@ import math
 from dataclasses import replace
 
 from torchfinch.release.rules import judge, since_step
-from torchfinch.release.sequential import QUANTILES
 from torchfinch.release.spec import Analysis
-from torchfinch.release.state import Bet, Check, Counters, Evidence, Pair, State, Verdict
+from torchfinch.release.state import QUANTILES, Bet, Check, Counters, Evidence, Pair, State, Verdict
 
 _CLAIMS = {
     "failing more than stable": (("failures",), 0.70),

@@ -21,10 +21,8 @@ import numpy as np
 
 from torchfinch.release.rules import subtract
 from torchfinch.release.spec import Analysis
-from torchfinch.release.state import LATENCY_EDGES, Bet, Counters, Evidence, Pair
+from torchfinch.release.state import LATENCY_EDGES, QUANTILES, Bet, Counters, Evidence, Pair
 
-QUANTILES = (0.5, 0.9, 0.99)
-"""Of stable's past latencies: where the canary's must not lie higher."""
 _PRIOR = 10.0
 """So many past looks, each won in full, are imagined before the first."""
 _MOST = 0.99

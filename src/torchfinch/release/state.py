@@ -28,6 +28,8 @@ UNDERWAY = JUDGED | {Phase.PAUSED, Phase.PROMOTING}
 
 LATENCY_EDGES = (*(float(f"{0.001 * 1.2**step:.4g}") for step in range(51)), 10.0)
 """Upper edges of the latency buckets, seconds: a factor 1.2 apart from 1 ms to 10 s, as in the SDK's metrics."""
+QUANTILES = (0.5, 0.9, 0.99)
+"""Of stable's past latencies: where the canary's must not lie higher."""
 
 
 @dataclass(frozen=True, kw_only=True)

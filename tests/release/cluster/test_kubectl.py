@@ -179,7 +179,7 @@ def test_a_resource_that_nobody_has_looked_at_can_be_shown() -> None:
     assert list(decisions(found)) == []
 
 
-def test_a_status_is_shown_with_the_checks_that_follow_from_it() -> None:
+def test_a_status_is_shown_with_its_checks() -> None:
     counted = Pair(stable=Counters(requests=900), canary=Counters(requests=300, errors=30))
     state = State(phase=Phase.PROGRESSING, canary="c", weight=25, total=counted, at=60.0, reason="looking")
     status = build_status(state, spec=Spec.model_validate(SPEC), view=None, measured="", generation=1, before={})
@@ -187,7 +187,12 @@ def test_a_status_is_shown_with_the_checks_that_follow_from_it() -> None:
             "stable": {"requests": 9, "errors": 0, "latency_sum": 0.0, "latency_count": 0},
             "canary": {"requests": 3, "errors": 0, "latency_sum": 0.3, "latency_count": 3},
             "notes": "looking; and more"}  # fmt: skip
-    found = {"metadata": {"name": "digits"}, "spec": SPEC, "status": {**status, "decisions": [kept]}}
+    failed = {"name": "error rate", "value": 0.1, "limit": 0.05, "verdict": "fail", "note": ""}
+    found = {
+        "metadata": {"name": "digits"},
+        "spec": SPEC,
+        "status": {**status, "checks": [failed], "decisions": [kept]},
+    }
 
     record = newest(found)
     assert (record["step"], record["steps"], record["weight"]) == (1, 2, 25)

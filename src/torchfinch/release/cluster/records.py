@@ -8,20 +8,17 @@ from typing import Any
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.resource import parse_spec
 from torchfinch.release.cluster.status import read_state
-from torchfinch.release.policies import judgement
-from torchfinch.release.state import UNDERWAY
 
 Record = dict[str, Any]
 
 
 def newest(found: Object) -> Record:
-    """The controller's last look: what its status says, and the checks that follow from it.
+    """The controller's last look: what its status says.
 
     Raises `TorchfinchError` where the spec cannot be read.
     """
     spec, status = parse_spec(found), found.get("status", {})
     state = read_state(status)
-    checks = judgement(spec.analysis, state) if state.phase in UNDERWAY else ()
     return {
         "time": state.at,
         "phase": state.phase,
@@ -31,7 +28,7 @@ def newest(found: Object) -> Record:
         "reason": state.reason,
         "notes": [],
         "trouble": [],
-        "checks": [asdict(check) for check in checks],
+        "checks": status.get("checks", []),
         "stable": {**_version(status, "stable"), **asdict(state.total.stable)},
         "canary": {**_version(status, "canary"), **asdict(state.total.canary)},
     }

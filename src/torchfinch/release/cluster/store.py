@@ -84,7 +84,7 @@ class StatusStore:
         """Log a turn that decided something, keep it for the status, and tell it as an Event."""
         if record["checks"] or record["phase"] in UNDERWAY:  # after its end, those that ended it stay to be read
             self._checks = record["checks"]
-        news = is_decision(record, self._before)
+        news = is_decision(record, self._before or {**record, **self._known()})
         self._before = record
         if not news:
             return
@@ -98,6 +98,11 @@ class StatusStore:
         }
         self._decided.append({"time": moment(record["time"]), **summary, **counted, "notes": why})
         self._tell(record["phase"], why)
+
+    def _known(self) -> dict[str, Any]:
+        """What an earlier controller said last: a start is no news."""
+        status = self._status()
+        return {"phase": status.get("phase"), "weight": status.get("weight"), "notes": (), "trouble": (), "actions": []}
 
     def request(self) -> Request:
         """Everything that a person asks for is in the spec."""
