@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from torchfinch.release.policies import threshold
-from torchfinch.release.sequential import CALIBRATION, QUANTILES, Event, raised, slower, together_in, usual_share
+from torchfinch.release.sequential import CALIBRATION, Event, raised, slower, together_in, usual_share
 from torchfinch.release.spec import Analysis
-from torchfinch.release.state import LATENCY_EDGES, Bet
+from torchfinch.release.state import LATENCY_EDGES, QUANTILES, Bet
 
 Errors = Literal["single", "batches", "seconds"]
 """Singly; four that always fail together; or in bad seconds of one version's server, where 30 % fail."""
