@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,20 +177,3 @@ def test_images_are_indexable_data() -> None:
     images = Images(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.arange(4))
 
     assert len(images) == 4
-
-
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [("fashion", {"width": "4"}), ("fashion_resnet", {"width": "4", "device": "cpu", "amp": "off"})],
-)
-def test_both_networks_for_fashion_mnist_are_trained_and_travel(
-    name: str, settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe, other = (load_recipe(str(ROOT / "training" / f"{each}.py")) for each in (name, "fashion"))
-    images = Images(torch.randint(256, (120, 1, 28, 28), dtype=torch.uint8), torch.arange(120) % 10)
-    package = recipe.build.__module__.rpartition(".")[0]
-    for module in (other.build.__module__, f"{package}.fashion"):
-        monkeypatch.setattr(sys.modules[module], "fashion_mnist", lambda: (images, images))
-    run = train(recipe, recipe.configure({"epochs": "1", **settings}), runs=tmp_path)
-
-    assert verify(pack_run(run.folder, name=name, version="1.0", output=tmp_path / "fashion.mar")).ok
