@@ -1,5 +1,6 @@
 """What happens to releases in life, each on the real API server: all by one controller, in namespaces of their own."""
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -116,6 +117,7 @@ def test_an_undo_to_a_version_that_is_not_stable_begins_the_analysis_again(make_
         app.offer(version)
         assert within(30, partial(at_25, app, version)), app.status
     began = app.status["startedAt"]
+    time.sleep(1.1)  # it is told in whole seconds
     app.cluster("rollout", "undo", "deployment/digits-canary")
     assert within(30, partial(at_25, app, "2.0"))
     assert app.status["startedAt"] > began
