@@ -54,6 +54,7 @@ def test_pause_takes_one_click_and_the_button_turns_into_resume(page: Any, faces
     page.wait_for_selector("#said >> text=asked faces to pause")
     faces.look()
     page.wait_for_selector("button[data-word=resume]")
+    assert page.locator("button[data-word=pause]").count() == 0
 
 
 def test_promote_and_abort_ask_first(page: Any, faces: Played) -> None:

@@ -6,8 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -97,16 +96,6 @@ def processes_of(folder: Path) -> list[str]:
 def workers_of(instance: Instance, model: str) -> list[int]:
     """Process ids of a model's workers."""
     return [worker["pid"] for version in instance.management.describe(model) for worker in version["workers"]]
-
-
-def within(seconds: float, done: Callable[[], bool]) -> bool:
-    """Wait until `done`, at most `seconds`; whether it came about."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def can_connect(address: str, port: int) -> bool:

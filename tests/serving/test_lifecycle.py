@@ -25,9 +25,9 @@ from serving.helpers import (
     can_connect,
     plain_archive,
     processes_of,
-    within,
     workers_of,
 )
+from waiting import within
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.serving import Client, Instance, find_instance, list_instances, start_instance

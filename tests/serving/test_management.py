@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving.helpers import MISSING_MODULE, plain_archive, within
+from serving.helpers import MISSING_MODULE, plain_archive
+from waiting import within
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.serving import Client, Instance, ManagementClient, readiness

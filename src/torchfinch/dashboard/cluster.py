@@ -1,15 +1,14 @@
 """The CanaryReleases of a cluster, as far as their status and what was seen since the page was opened go."""
 
 import threading
-import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from torchfinch.dashboard.source import Standing, Story, Word
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Api, Object
 from torchfinch.release.cluster.kinds import RELEASES
 from torchfinch.release.cluster.records import decisions, newest
+from torchfinch.release.cluster.resource import wish
 from torchfinch.release.cluster.status import read_state
 from torchfinch.report.decisions import Record
 
@@ -49,10 +48,7 @@ class ClusterReleases:
 
     def ask(self, name: str, word: Word) -> None:
         """Change the spec, with the rights of whoever opened the page."""
-        change: dict[str, Any] = {"paused": word == "pause"} if word in {"pause", "resume"} else {}
-        if word != "pause":
-            change["action"] = {"type": word, "id": f"{word}-{uuid.uuid4().hex[:12]}"}
-        self._api.merge(self._path(name), {"spec": change})
+        self._api.merge(self._path(name), {"spec": wish(word)})
 
     def _path(self, name: str) -> str:
         namespace, _, own = name.rpartition("/")

@@ -6,9 +6,7 @@ import select
 import socket
 import subprocess
 import threading
-import time
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from release.cluster.conftest import BIN, Cluster, Controller, Object, World
+from waiting import within
 
 from torchfinch.release.cluster.api import Api, ApiError
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, VIRTUAL_SERVICES, Kind
@@ -33,15 +32,6 @@ _VIRTUAL_SERVICE: Object = {
     "metadata": {"name": "digits"},
     "spec": {"hosts": ["digits"], "http": [{"route": _BACKENDS}]},
 }
-
-
-def within(seconds: float, done: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def backends(spec: Object) -> list[Object]:

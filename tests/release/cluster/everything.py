@@ -10,8 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +37,6 @@ SCRAPING = {
         }
     ],
 }
-
-
-def within(seconds: float, done: Callable[[], bool]) -> bool:
-    """Wait until `done`, at most `seconds`; whether it came about."""
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.3)
-    return True
 
 
 SERVER = r"""#!/bin/sh -e

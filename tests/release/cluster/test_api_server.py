@@ -2,21 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable
 
 import pytest
 from release.cluster.conftest import Cluster, Controller, World
+from waiting import within
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-
-def within(seconds: float, done: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.3)
-    return True
 
 
 def test_a_good_version_is_promoted_and_a_failing_one_is_taken_back(

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from colours import write_colour_run
 from release.cluster.conftest import MISSING
-from release.cluster.everything import PROMETHEUS, ROOT, Everything, within
+from release.cluster.everything import PROMETHEUS, ROOT, Everything
+from waiting import within
 
 from torchfinch.archive import pack_run
 

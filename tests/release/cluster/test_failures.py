@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from release.cluster.apps import NAMESPACES, ROUTES, App, Process, Traffic, Wire, backends, within
+from release.cluster.apps import NAMESPACES, ROUTES, App, Process, Traffic, Wire, backends
+from waiting import within
 
 from torchfinch.release.cluster import cache as cache_module
 from torchfinch.release.cluster.api import Api, ApiError

@@ -5,13 +5,13 @@ import os
 import pty
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from release.cluster.conftest import BIN, ROOT, Cluster, Controller, World
+from waiting import within
 
 from torchfinch.release.cluster.records import decisions, newest
 from torchfinch.release.cluster.status import build_status
@@ -47,15 +47,6 @@ def say(cluster: Cluster, word: str, *options: str) -> str:
     done = run(word, *options, "-n", cluster.namespace, "--kubeconfig", str(cluster.kubeconfig))
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def within(seconds: float, done: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.3)
-    return True
 
 
 @contextmanager

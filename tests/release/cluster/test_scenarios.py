@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from release.cluster.apps import App, Process, Traffic, within
+from release.cluster.apps import App, Process, Traffic
+from waiting import within
 
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES
 
@@ -138,6 +139,8 @@ def test_an_aborted_version_is_tried_again_by_retry_and_another_one_by_being_off
     app.spec(analysis={"minRequests": 50})
     app.offer("3.0")
     app.wait("Promoted")
+    assert [reason for reason in app.decided if "asked to abort" in reason]
+    assert app.status["stable"]["version"] == "3.0"
 
 
 def test_a_canary_all_of_whose_pods_are_gone_gets_no_more_traffic(make_app: MakeApp) -> None:

@@ -2,11 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from release.cluster.conftest import Cluster, Controller, Object, World
 from release.hooks import hook
+from waiting import within
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 ENDLESS = 1_000_000
@@ -52,15 +53,6 @@ def world(cluster: Cluster) -> Iterator[World]:
     cluster.patch("canary", "digits", {"spec": {"evidence": evidence}})
     yield made
     made.close()
-
-
-def within(seconds: float, done: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not done():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.3)
-    return True
 
 
 def filters(cluster: Cluster) -> list[Object]:

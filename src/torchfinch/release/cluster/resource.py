@@ -1,5 +1,6 @@
-"""What the custom resource says: its spec, and the names of the objects that it is about. Pure."""
+"""What the custom resource says: its spec, and the names of the objects that it is about."""
 
+import uuid
 from collections.abc import Iterator
 
 from pydantic import ValidationError
@@ -35,3 +36,10 @@ def names_of(found: Object) -> Iterator[tuple[Kind, str]]:
     route = spec.get("route", {})
     if route.get("kind") in _ROUTES:
         yield _ROUTES[route["kind"]], route["name"]
+
+
+def wish(word: str) -> Object:
+    """What `pause`, `resume` or an action changes in a spec; each action is a new one, with an id of its own."""
+    paused = {"paused": word == "pause"} if word in {"pause", "resume"} else {}
+    action = {} if word == "pause" else {"action": {"type": word, "id": f"{word}-{uuid.uuid4().hex[:12]}"}}
+    return {**paused, **action}
