@@ -113,12 +113,20 @@ class FakeMetrics:
 def load_handler(model_dir: Path, context: FakeContext) -> Any:
     """Load the archive's handler as a worker does, initialise it, and return something with `handle(data, context)`.
 
-    The archive's folder is put first on `sys.path` and stays there, as in a worker.
+    The archive's folder is first on `sys.path` meanwhile, as in a worker, and last afterwards: what the archive brings
+    (its own torchfinch among it) hides nothing from processes that are started later.
 
     Raises:
         ValueError: the module defines neither a function `handle` nor exactly one class.
     """
     sys.path.insert(0, str(model_dir))
+    try:
+        return _handler(model_dir, context)
+    finally:
+        sys.path.append(sys.path.pop(sys.path.index(str(model_dir))))
+
+
+def _handler(model_dir: Path, context: FakeContext) -> Any:
     name = str(context.manifest["model"]["handler"]).split(":")[0].removesuffix(".py").split("/")[-1]
     builtin = not (model_dir / f"{name}.py").exists()
     module = importlib.import_module(f"ts.torch_handler.{name}" if builtin else name)
