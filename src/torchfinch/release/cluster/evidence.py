@@ -7,7 +7,9 @@ Latency is the handler's where the SDK tells it, else TorchServe's.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -21,6 +23,9 @@ from torchfinch.release.state import LATENCY_EDGES, Counters, Reading, Role
 
 _SECONDS = 5.0
 _REST = 10.0
+_AT_ONCE = 2
+"""Requests that one server gets at a time, so that one that hangs leaves most of the workers to other releases."""
+_PATIENCE = 1.0
 _NAMES = (
     "ts_inference_requests_total", "ts_inference_latency_microseconds", "Requests2XX", "Requests4XX", "Requests5XX",
     "torchfinch_stage_seconds_sum", "torchfinch_stage_seconds_count", "torchfinch_stage_seconds_bucket",
@@ -29,28 +34,50 @@ _ROLES: tuple[Role, ...] = ("stable", "canary")
 Addresses = Mapping[Role, Mapping[str, str]]
 
 
+@dataclass
+class _Server:
+    """How a server of measurements has behaved."""
+
+    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_AT_ONCE))
+    slow: bool = False
+    """Whether somebody has waited for a turn in vain since it last answered."""
+    rests_until: float = 0.0
+
+
 class Fetcher:
-    """GET with a deadline. An address that hangs is left alone for a while, so that it delays nobody else's release."""
+    """GET with a deadline. A server that hangs takes few of the workers, and is then left alone for a while."""
 
     def __init__(self) -> None:
         self._client = httpx.Client(timeout=_SECONDS, follow_redirects=False, trust_env=False)
-        self._resting: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._servers: dict[str, _Server] = {}
 
     def get(self, url: str, params: Mapping[str, str] | None = None) -> httpx.Response:
         """The answer, of status 200; raises `TorchfinchError` for any other and for none."""
-        server = str(httpx.URL(url).netloc)
-        with self._lock:
-            if self._resting.get(server, 0.0) > time.monotonic():
-                raise TorchfinchError(f"{url} did not answer a moment ago")
-        try:
-            return self._client.get(url, params=params).raise_for_status()
-        except httpx.TimeoutException as error:
-            with self._lock:
-                self._resting[server] = time.monotonic() + _REST
-            raise TorchfinchError(f"{url} did not answer within {_SECONDS:g} s") from error
-        except httpx.HTTPError as error:
-            raise TorchfinchError(f"{url}: {error}") from error
+        server = self._servers.setdefault(str(httpx.URL(url).netloc), _Server())
+        with _turn(server, url):
+            try:
+                answer = self._client.get(url, params=params)
+                server.slow = False
+                return answer.raise_for_status()
+            except httpx.TimeoutException as error:
+                server.rests_until = time.monotonic() + _REST
+                raise TorchfinchError(f"{url} did not answer within {_SECONDS:g} s") from error
+            except httpx.HTTPError as error:
+                raise TorchfinchError(f"{url}: {error}") from error
+
+
+@contextmanager
+def _turn(server: _Server, url: str) -> Iterator[None]:
+    """One of the few requests that a server gets at once; where others have waited in vain already, nobody waits."""
+    if not server.turns.acquire(timeout=0 if server.slow else _PATIENCE):
+        server.slow = True
+        raise TorchfinchError(f"{url} is slow: {_AT_ONCE} requests wait for its answer")
+    try:
+        if server.rests_until > time.monotonic():
+            raise TorchfinchError(f"{url} did not answer a moment ago")
+        yield
+    finally:
+        server.turns.release()
 
 
 class ClusterEvidence:
