@@ -56,9 +56,10 @@ def played(*, looks: int, policy: str = "required") -> Release:
     )
     world = World()
     controller = world.controller(spec)
-    for _ in range(looks):
+    for place in range(looks):
         controller.tick()
-        world.serve(100, error_rate={"one": 0.02, "two": 0.02}, latency={"one": 0.01, "two": 0.015})
+        latency = 0.01 + 0.0001 * place
+        world.serve(100, error_rate={"one": 0.02, "two": 0.02}, latency={"one": latency, "two": 1.5 * latency})
         world.now += 1
     return release(world.history)
 
@@ -97,3 +98,17 @@ def test_evidence_is_drawn_for_sequential_alone() -> None:
 def test_the_claims_that_are_drawn_are_those_that_sequential_makes() -> None:
     made = {check.name for check in judgement(Analysis(policy="sequential"), State())}
     assert set(CLAIMS) == made - {"mean latency", "traffic not as weighted"}
+
+
+def test_both_limits_are_drawn_as_they_applied_at_each_look() -> None:
+    found = played(looks=12)
+    chart = next(chart for chart in found.charts if chart.title == "Mean latency")
+    assert [one.name for one in chart.series] == ["1.0", "two", "limit against stable"]
+    stable, against = dict(chart.series[0].points), dict(chart.series[2].points)
+    assert against == pytest.approx({at: 2 * stable[at] for at in against})
+    assert len(set(against.values())) > 5
+    assert "limit 1500" in chart.unit, "it lies too far above to be drawn"
+
+    chart = next(chart for chart in found.charts if chart.title == "Error rate")
+    fixed = next(one for one in chart.series if one.name == "limit")
+    assert {value for _, value in fixed.points} == {0.05}

@@ -127,6 +127,11 @@ class Turn:
         mean, buckets = self.mean_latency(role), arm.get("latency_buckets")
         return mean_interval(mean, buckets) if mean is not None and buckets else None
 
+    def limit(self, name: str) -> float | None:
+        """The limit that a comparison had, as the history has it; None where it was not made."""
+        made = (check for check in self.record["checks"] if check["name"] == name and check["verdict"] != "skip")
+        return next((check["limit"] for check in made), None)
+
     @property
     def evidence(self) -> dict[str, float]:
         """Of the policy `sequential`: by claim, how far the evidence has come, where 1 takes the release back."""

@@ -136,8 +136,8 @@ def _charts(turns: Sequence[Turn], names: dict[str, str], canary: str) -> tuple[
     both = [turn for turn in turns if turn.record["stable"]["digest"] != canary]  # promoted, the roles are changed
     charts = (
         _traffic(turns, names["canary"], x),
-        _errors(both, names, x, limit=_limit(turns, "error rate")),
-        _latencies(both, names, x, limit=_limit(turns, "mean latency")),
+        _errors(both, names, x),
+        _latencies(both, names, x),
         _evidence(both, x),
     )
     return tuple(chart for chart in charts if chart)
@@ -156,17 +156,17 @@ def _traffic(turns: Sequence[Turn], canary: str, x: Axis) -> Chart | None:
     return draw("Traffic", [series], unit=unit, x=x, x_name="time", y_top=100, events=events)
 
 
-def _errors(turns: Sequence[Turn], names: dict[str, str], x: Axis, *, limit: float | None) -> Chart | None:
-    """Both error rates over all requests so far, as the rule judges them, with their intervals and the rule's limit."""
+def _errors(turns: Sequence[Turn], names: dict[str, str], x: Axis) -> Chart | None:
+    """Both error rates over all requests so far, as the rule judges them, with their intervals and its limits."""
     arms = [_arm(turns, role, name, Turn.error_rate, Turn.error_interval) for role, name in names.items()]
-    return _limited("Error rate", arms, x, unit="all requests so far", limit=limit, text=percent)
+    return _limited("Error rate", arms, _limits(turns, "error rate"), x, unit="all requests so far", text=percent)
 
 
-def _latencies(turns: Sequence[Turn], names: dict[str, str], x: Axis, *, limit: float | None) -> Chart | None:
+def _latencies(turns: Sequence[Turn], names: dict[str, str], x: Axis) -> Chart | None:
     """Both mean latencies over all answers so far."""
     arms = [_arm(turns, role, name, Turn.mean_latency, Turn.latency_interval) for role, name in names.items()]
-    limit = None if limit is None else 1000 * limit
-    return _limited("Mean latency", arms, x, unit="ms, all answers so far", limit=limit, text=number)
+    limits = _limits(turns, "mean latency", scale=1000.0)
+    return _limited("Mean latency", arms, limits, x, unit="ms, all answers so far", text=number)
 
 
 def _arm(
@@ -181,21 +181,31 @@ def _arm(
     return Series(name, points, tone=role, band=band)
 
 
+def _limits(turns: Sequence[Turn], check: str, *, scale: float = 1.0) -> list[Series]:
+    """The fixed limit of a check and the one against stable, each as it applied at every look."""
+    series = []
+    for against, tone in (("", "bad"), (" against stable", "stable")):
+        points = [(turn.at, scale * limit) for turn in turns if (limit := turn.limit(f"{check}{against}")) is not None]
+        series.append(Series(f"limit{against}", points, tone=tone, step=True, dashed=True))
+    return [one for one in series if one.points]
+
+
 def _limited(
-    title: str, arms: list[Series], x: Axis, *, unit: str, limit: float | None, text: Callable[[float], str]
+    title: str, arms: list[Series], limits: list[Series], x: Axis, *, unit: str, text: Callable[[float], str]
 ) -> Chart | None:
-    """A chart of both arms, as high as their values and newest intervals need, with the limit where it fits in."""
-    highest = max((value for one in arms for _, value in one.points), default=0.0)
+    """A chart of both arms, as high as their values and newest intervals need, with the limits that fit in."""
+    highest = _highest(arms)
     newest = max((one.band[-1][2] for one in arms if one.band), default=0.0)
-    series = list(arms)
-    if limit is not None:
-        unit = f"{unit}; limit {text(limit)}"
-        if not highest or limit <= FAR * highest:
-            series.append(Series("limit", [(x.low, limit), (x.high, limit)], tone="bad", dashed=True))
-            highest = max(highest, limit)
-    if any(one.band for one in arms):
-        unit = f"{unit}; bands: 95 % intervals"
-    return draw(title, series, unit=unit, x=x, x_name="time", y_text=text, y_top=max(highest, newest) or None)
+    drawn = [one for one in limits if not highest or _highest([one]) <= FAR * highest]
+    stated = [f"{one.name} {text(one.points[-1][1])}" for one in limits]
+    bands = ["bands: 95 % intervals"] if any(one.band for one in arms) else []
+    top = max(_highest([*arms, *drawn]), newest) or None
+    said = "; ".join([unit, *stated, *bands])
+    return draw(title, [*arms, *drawn], unit=said, x=x, x_name="time", y_text=text, y_top=top)
+
+
+def _highest(series: Sequence[Series]) -> float:
+    return max((value for one in series for _, value in one.points), default=0.0)
 
 
 def _evidence(turns: Sequence[Turn], x: Axis) -> Chart | None:
@@ -210,8 +220,3 @@ def _evidence(turns: Sequence[Turn], x: Axis) -> Chart | None:
     series.append(Series("enough", [(x.low, 1.0), (x.high, 1.0)], tone="bad", dashed=True))
     top = max(1.25, *(value for one in series for _, value in one.points))
     return draw("Evidence", series, unit="log of the odds, 1 takes it back", x=x, x_name="time", y_top=top)
-
-
-def _limit(turns: Sequence[Turn], name: str) -> float | None:
-    checks = (check for turn in turns for check in turn.record["checks"] if check["name"] == name)
-    return next((check["limit"] for check in checks), None)
