@@ -61,7 +61,10 @@ def test_no_weight_before_the_canary_is_ready(play: Play) -> None:
     play.until(lambda tick: any(isinstance(act, Deploy) for act in tick.decision.actions))
     play.world.canary = replace(play.world.canary, ready=0)
     play.tick()
-    assert (play.world.weight, play.reason) == (0, "waiting for the canary to be ready")
+    assert (play.world.weight, play.reason) == (0, "the canary is not ready; waited 2 s, given up after 600 s")
+    play.world.canary = replace(play.world.canary, lacks="0 of 2 pods are")
+    play.tick()
+    assert play.reason == "the canary is not ready: 0 of 2 pods are; waited 3 s, given up after 600 s"
     play.world.canary = replace(play.world.canary, ready=1)
     play.tick()
     assert play.world.weight == 5

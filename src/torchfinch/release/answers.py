@@ -175,12 +175,13 @@ def back(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
     return move(changed(at.state, phase=Phase.ROLLING_BACK, weight=0, reason=reason), checks=checks)
 
 
-def wait(at: Look, reason: str, *acts: Act, checks: tuple[Check, ...] = ()) -> Decision:
-    """Hold the weight because something is lacking, but only up to the progress deadline."""
-    state = replace(at.state, reason=reason, stuck=at.state.stuck + at.elapsed)
-    if state.stuck > at.spec.progress_deadline:
-        return back(at, f"no progress for {at.spec.progress_deadline:g} s: {reason}", checks)
-    return Decision(state=state, actions=acts, checks=checks)
+def wait(at: Look, reason: str, *acts: Act, checks: tuple[Check, ...] = (), timed: bool = False) -> Decision:
+    """Hold the weight because something is lacking, but only up to the progress deadline; `timed` tells the time."""
+    stuck, deadline = at.state.stuck + at.elapsed, at.spec.progress_deadline
+    if stuck > deadline:
+        return back(at, f"no progress for {deadline:g} s: {reason}", checks)
+    told = f"{reason}; waited {stuck:.0f} s, given up after {deadline:g} s" if timed else reason
+    return Decision(state=replace(at.state, reason=told, stuck=stuck), actions=acts, checks=checks)
 
 
 def rest(at: Look, reason: str, *acts: Act, checks: tuple[Check, ...] = ()) -> Decision:

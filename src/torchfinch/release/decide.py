@@ -222,7 +222,7 @@ def _canary_ready(at: Look) -> Decision | None:
         return None
     if at.seen.weight == 0 and (arm.digest != wanted or not arm.running):
         return wait(at, "starting the canary", Deploy(role="canary", digest=wanted))
-    return wait(at, "waiting for the canary to be ready")
+    return wait(at, f"the canary is not ready{f': {arm.lacks}' if arm.lacks else ''}", timed=True)
 
 
 def _routed(at: Look) -> Decision | None:

@@ -127,6 +127,8 @@ class Arm:
     """Endpoints that can answer; None where it cannot be told."""
     failed: str = ""
     """Why this digest could not be started."""
+    lacks: str = ""
+    """What is missing until it is ready, where that can be told."""
     archive: str = ""
     """SHA-256 of the archive that is served, where it is known."""
 

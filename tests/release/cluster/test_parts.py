@@ -185,6 +185,14 @@ def test_amid_a_rollout_stable_has_no_version_and_the_canary_cannot_be_told() ->
     assert canary_arm(deployment("canary", **rolling), 0, weight=25).ready == 0
 
 
+def test_a_canary_without_its_pods_says_how_many_are_ready_and_what_kubernetes_says_against_more() -> None:
+    assert canary_arm(deployment("canary"), 1, weight=0).lacks == "1 of 2 pods are"
+    refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}
+    failing = deployment("canary", conditions=[refused])
+    assert canary_arm(failing, 0, weight=0).lacks == "0 of 2 pods are; exceeded quota"
+    assert not canary_arm(failing, 0, weight=0).failed, "a quota may be raised: held, not taken back"
+
+
 def test_only_endpoints_that_are_ready_and_stay_are_counted() -> None:
     endpoints = [
         {"addresses": ["10.0.0.1"], "conditions": {"ready": True}, "targetRef": {"name": "a"}},

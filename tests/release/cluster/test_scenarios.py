@@ -80,7 +80,7 @@ def test_a_version_that_does_not_start_gets_no_traffic_nor_does_the_next_but_a_g
     for version in ("2.0", "3.0"):
         app.offer(version, **{"never-ready": "true"})
         assert within(60, partial(ended, app, version)), app.status
-        assert "no progress for 2 s" in app.status["reason"]
+        assert app.status["reason"] == "no progress for 2 s: the canary is not ready: 0 of 2 pods are"
     assert {each["weight"] for each in app.status["decisions"]} == {0}
 
     app.spec(progressDeadline="60s")

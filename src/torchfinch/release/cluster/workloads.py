@@ -51,8 +51,13 @@ def rolled_out(deployment: Object) -> bool:
 
 def stuck(deployment: Object) -> str:
     """Why the Deployment does not come to its new pods; empty while it may."""
+    return _told(deployment, "Progressing", "False")
+
+
+def _told(deployment: Object, kind: str, status: str) -> str:
+    """What a condition of the Deployment says while it has this status; empty while it has another."""
     for condition in deployment.get("status", {}).get("conditions", []):
-        if condition["type"] == "Progressing" and condition["status"] == "False":
+        if condition["type"] == kind and condition["status"] == status:
             return str(condition.get("message", condition.get("reason", "")))
     return ""
 
@@ -90,8 +95,15 @@ def canary_arm(deployment: Object, endpoints: int, *, weight: int) -> Arm:
         running=wanted > 0,
         ready=None if endpoints and rolling else endpoints,
         failed=stuck(deployment) if wanted and endpoints < wanted else "",
+        lacks=_lacks(deployment, endpoints),
         archive=archive(deployment),
     )
+
+
+def _lacks(deployment: Object, endpoints: int) -> str:
+    """How many pods can answer, and why Kubernetes makes no more; what a pod itself lacks is for `kubectl` to say."""
+    pods, refused = f"{endpoints} of {replicas(deployment)} pods are", _told(deployment, "ReplicaFailure", "True")
+    return f"{pods}; {refused}" if refused else pods
 
 
 def scale_patch(deployment: Object, number: int) -> list[Object]:
