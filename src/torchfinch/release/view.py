@@ -11,7 +11,7 @@ from rich.markup import escape
 from torchfinch.console import table
 from torchfinch.release.controller import Tick
 from torchfinch.release.replay import Look, Rejudged
-from torchfinch.release.state import State
+from torchfinch.release.state import Phase, State
 
 Record = dict[str, Any]
 
@@ -51,9 +51,8 @@ def summary(name: str, state: State, record: Record | None) -> tuple[object, ...
     seen = ("", "", "", "")
     step = ""
     if record:
-        if state.canary and record["stable"]["digest"] == state.canary:  # promoted: the roles have changed
-            record = {**record, "stable": record["canary"], "canary": record["stable"]}
-        seen = (escape(record["canary"]["label"]) if state.canary else "", *_numbers(record))
+        label = _as_judged(record)["canary"]["label"]
+        seen = (escape(label) if state.canary else "", *_numbers(record))
         step = f"{record['step']}/{record['steps']}"
     return (name, state.phase, step, state.weight, *seen, age, escape(state.reason))
 
@@ -115,7 +114,14 @@ def _where(look: Look) -> str:
     return f"at {clock(record['time'])} after {record['canary']['requests']} canary requests"
 
 
+def _as_judged(record: Record) -> Record:
+    """A line with the versions in the roles in which they were compared, which a promotion changes."""
+    promoted = record["phase"] == Phase.PROMOTED
+    return {**record, "stable": record["canary"], "canary": record["stable"]} if promoted else record
+
+
 def _numbers(record: Record) -> tuple[str, str, str]:
+    record = _as_judged(record)
     stable, canary = record["stable"], record["canary"]
     return (
         f"{canary['requests']}/{stable['requests']}",

@@ -191,3 +191,13 @@ def test_a_status_is_shown_with_its_checks() -> None:
     assert "300/900" in summary("digits", state, record)
     (decision,) = decisions(found)
     assert decision_cells(decision)[1:] == ("Progressing", "1/2", 25, "3/9", "0/0", "100.0/-", "looking; and more")
+
+
+def test_after_a_promotion_the_numbers_are_still_those_of_the_canary_and_of_the_stable_version_that_it_beat() -> None:
+    old, new = Counters(requests=900, errors=9), Counters(requests=300)
+    state = State(phase=Phase.PROMOTED, stable="c", canary="c", total=Pair(stable=new, canary=old), at=60.0, ended=60.0)
+    status = build_status(state, spec=Spec.model_validate(SPEC), view=None, measured=None, generation=1, before={})
+    assert status["compared"] == {"requests": "300/900", "errors": "0.00%/1.00%", "latency": "-/-"}
+    found = {"metadata": {"name": "digits"}, "spec": SPEC, "status": status}
+    assert "300/900" in summary("digits", state, newest(found))
+    assert "300/900" in decision_cells(newest(found))

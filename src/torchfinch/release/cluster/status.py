@@ -44,7 +44,7 @@ def build_status(
         "step": f"{spec.step_of(state.weight)}/{len(spec.steps)}",
         "weight": state.weight,
         "reason": state.reason,
-        "compared": _compared(state.total),
+        "compared": _compared(_as_judged(state)),
         "observedGeneration": generation,
         "conditions": _stamped(
             _conditions(state, view, measured), before.get("conditions", []), generation=generation, at=state.at
@@ -122,6 +122,12 @@ def _stamped(
 
 def _arm(arm: Arm, digest: str) -> Object:
     return {"digest": arm.digest or digest, "version": arm.label, **({} if arm.ready is None else {"ready": arm.ready})}
+
+
+def _as_judged(state: State) -> Pair:
+    """What was counted, by the roles in which the versions were compared: with a promotion they change."""
+    total = state.total
+    return Pair(stable=total.canary, canary=total.stable) if state.phase is Phase.PROMOTED else total
 
 
 def _compared(total: Pair) -> Object:
