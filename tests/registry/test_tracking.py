@@ -10,8 +10,10 @@ import torch
 from registry.test_runs import EPOCH, write_checkpoint, write_run
 from typer.testing import CliRunner, Result
 
+from torchfinch.archive import pack_run
 from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
+from torchfinch.handler import safetensors
 from torchfinch.registry import open_registry, tracking
 from torchfinch.training import Epoch
 
@@ -90,6 +92,30 @@ def test_a_run_of_earlier_is_kept_by_its_folder(database: str, tmp_path: Path) -
     assert (run.info.status, run.data.params["seed"]) == ("FINISHED", "3")
     assert run.data.tags["mlflow.source.git.commit"] == "c" * 40 + "-dirty"
     assert {each.path for each in client(database).list_artifacts(run.info.run_id)} >= {"report.html", "model.json"}
+
+
+def test_a_registered_version_and_the_training_that_left_its_weights_name_each_other(
+    database: str, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "a")
+    weights = {"conv.weight": torch.ones(3, 3, 1, 1), "conv.bias": torch.zeros(3)}
+    safetensors.save(weights, tmp_path / "a" / "weights.safetensors")
+    pack_run(tmp_path / "a", name="linked", version="1.0", output=tmp_path / "linked.mar")
+    pack_run(tmp_path / "a", name="linked", version="2.0", output=tmp_path / "again.mar")
+    words = ("--registry", database)
+
+    assert torchfinch("push", "linked.mar", *words).stderr == "linked 1, of no tracked run\n"
+    assert torchfinch("runs", "track", "a", *words).exit_code == 0
+    run = newest(database, "colours")
+    with tracking(database, write_run(tmp_path / "b"), recipe="colours", fill=nothing):
+        pass  # a later training, which left other weights
+    pushed = torchfinch("push", "again.mar", "--alias", "champion", *words)
+    assert (pushed.stdout, pushed.stderr) == ("2\n", f"linked 2 (champion), of the run {run.info.run_name}\n")
+    assert client(database).get_model_version("linked", "2").run_id == run.info.run_id
+    assert f"of the run {run.info.run_name}" in torchfinch("pull", "models:/linked@champion", *words).stderr
+    versions = json.loads(torchfinch("runs", "show", "a", "--json", *words).stdout)["versions"]
+    assert {"model": "linked", "number": "2", "aliases": ["champion"], "run": run.info.run_name} in versions
+    assert f"linked 2 (champion), of the run {run.info.run_name}" in torchfinch("runs", "show", "a", *words).stdout
 
 
 @pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), "KILLED"), (TorchfinchError("no"), "FAILED")])

@@ -15,10 +15,14 @@ def push(
     alias: Annotated[str | None, typer.Option(help="Name this version so, such as challenger.")] = None,
     uri: Uri = "sqlite:///mlflow.db",
 ) -> None:
-    """Register an archive as a version of its model; prints the version."""
+    """Register an archive as a version of its model, with the tracked training it comes from; prints the version."""
+    from torchfinch.archive import read_archive
     from torchfinch.registry import open_registry
 
-    print(open_registry(uri).register(archive, alias=alias))
+    registry = open_registry(uri)
+    number = registry.register(archive, alias=alias)
+    err.print(f"{registry.find(f'models:/{read_archive(archive).name}/{number}')}", markup=False, soft_wrap=True)
+    print(number)
 
 
 def pull(
@@ -29,6 +33,8 @@ def pull(
     """Fetch a registered archive and check its digest; prints its path."""
     from torchfinch.registry import open_registry
 
-    path = open_registry(uri).fetch(reference, output)
-    err.print(f"next: torchfinch verify {path}", soft_wrap=True)
+    registry = open_registry(uri)
+    version = registry.find(reference)
+    path = registry.fetch(version.reference, output)
+    err.print(f"{version}; next: torchfinch verify {path}", markup=False, soft_wrap=True)
     print(path)

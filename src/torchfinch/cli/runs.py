@@ -48,15 +48,24 @@ def list_runs(
 
 
 @app.command()
-def show(folder: Folder, as_json: AsJson = False) -> None:
-    """Show one run: where it comes from, its scores, its epochs and its settings."""
-    from torchfinch.registry import read_record
+def show(
+    folder: Folder,
+    as_json: AsJson = False,
+    uri: Annotated[
+        str | None, typer.Option("--registry", help="Name the versions that were registered there, too.")
+    ] = None,
+) -> None:
+    """Show one run: where it comes from, its scores, its versions in a registry, its epochs and its settings."""
+    from torchfinch.registry import open_registry, read_record, weights_digest
 
     record = read_record(folder)
+    versions = open_registry(uri).trained(weights_digest(folder))
     if as_json:
-        out.print_json(data=record.to_dict())
+        out.print_json(data={**record.to_dict(), "versions": [vars(version) for version in versions]})
         return
     about = {"run": folder, "recipe": record.recipe, **record.origin, **record.network, **record.scores}
+    if uri:
+        about["versions"] = "; ".join(map(str, versions)) or "none is registered"
     out.print(table(("", ""), [(name, _text(value)) for name, value in about.items()]))
     if record.epochs:
         names = [name for name, value in record.epochs[0].items() if not isinstance(value, list | tuple | None)]

@@ -7,11 +7,19 @@ name and alias, and told how they fared. Both are MLflow's; without an address n
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.registry.record import Difference, Record, differences, find_folders, read_record
+from torchfinch.registry.record import (
+    Difference,
+    Record,
+    differences,
+    find_folders,
+    read_record,
+    weights_digest,
+)
 
 if TYPE_CHECKING:
     from torchfinch.training import Epoch
@@ -21,11 +29,13 @@ __all__ = [
     "NoRegistry",
     "Record",
     "Registry",
+    "Version",
     "differences",
     "find_folders",
     "open_registry",
     "read_record",
     "tracking",
+    "weights_digest",
 ]
 
 _QUIET = {  # MLflow reads them when it is loaded; whoever has set one keeps it
@@ -40,11 +50,40 @@ for _name, _value in _QUIET.items():
     os.environ.setdefault(_name, _value)
 
 
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    model: str
+    number: str
+    aliases: tuple[str, ...]
+    run: str
+    """Name of the tracked training that it comes from; empty where that is not known."""
+
+    @property
+    def reference(self) -> str:
+        """What `fetch` takes."""
+        return f"models:/{self.model}/{self.number}"
+
+    def __str__(self) -> str:
+        aliases = f" ({', '.join(self.aliases)})" if self.aliases else ""
+        return f"{self.model} {self.number}{aliases}, of {f'the run {self.run}' if self.run else 'no tracked run'}"
+
+
 class Registry(Protocol):
     """Keeps archives by model and version; an archive's identity is its digest, the SHA-256 of its bytes."""
 
     def register(self, archive: Path, *, alias: str | None = None) -> str:
-        """Keep an archive and return its version; one that is kept already keeps its version."""
+        """Keep an archive and return its version; one that is kept already keeps its version.
+
+        A new version is one of the tracked training that left the same weights, where there is one.
+        """
+
+    def find(self, reference: str) -> Version:
+        """The version that `models:/NAME@ALIAS` or `models:/NAME/VERSION` means."""
+
+    def trained(self, weights: str) -> list[Version]:
+        """The versions whose weights have this digest."""
 
     def promoted(self, digest: str) -> None:
         """The archive serves everybody: `champion` now names its version. An unknown digest is nothing to it."""
@@ -63,6 +102,18 @@ class NoRegistry:
         """No version."""
         return ""
 
+    def find(self, reference: str) -> Version:
+        """Nothing can be found.
+
+        Raises:
+            TorchfinchError: always.
+        """
+        raise _no_registry(reference)
+
+    def trained(self, weights: str) -> list[Version]:  # noqa: ARG002
+        """No version."""
+        return []
+
     def promoted(self, digest: str) -> None:
         """Nothing is to be told."""
 
@@ -75,7 +126,11 @@ class NoRegistry:
         Raises:
             TorchfinchError: always.
         """
-        raise TorchfinchError(f"{reference}: there is no registry", "name one, such as sqlite:///mlflow.db")
+        raise _no_registry(reference)
+
+
+def _no_registry(reference: str) -> TorchfinchError:
+    return TorchfinchError(f"{reference}: there is no registry", "name one, such as sqlite:///mlflow.db")
 
 
 def open_registry(uri: str | None) -> Registry:

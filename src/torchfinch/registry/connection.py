@@ -12,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from torchfinch.errors import TorchfinchError
 
+WEIGHTS = "weights_digest"
+"""Tag of a run and of a model's version: the SHA-256 of the weights that the one made and the other serves."""
 _ADDRESSES = "--registry takes a database, sqlite:///mlflow.db, or a server, http://HOST:5000"
 
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages show language models' traces first

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import load_model
-from torchfinch.registry.connection import connect, experiment, shown, told
-from torchfinch.registry.record import Record, read_record, unfinished_folder
+from torchfinch.registry.connection import WEIGHTS, connect, experiment, shown, told
+from torchfinch.registry.record import Record, read_record, unfinished_folder, weights_digest
 from torchfinch.training import Epoch
 
 Fill = Callable[[Path], object]
@@ -54,6 +54,7 @@ def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Itera
             _log_record(read_record(folder), kept)
             _log_files(folder, fill)
             _log_network(folder)
+            mlflow.set_tag(WEIGHTS, weights_digest(folder))
             mlflow.end_run("FINISHED")
     except BaseException:
         with suppress(MlflowException):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.files import sha256
 
 _CHECKPOINTS = ".checkpoints"
 _ORIGIN = ("data_digest", "git_revision", "torch")
@@ -74,6 +75,12 @@ def unfinished_folder(run: Path) -> Path | None:
     """Where the checkpoints of a run that is not finished lie, if it has any."""
     folder = run.with_name(run.name + _CHECKPOINTS)
     return folder if any(folder.glob("epoch-*.pt")) else None
+
+
+def weights_digest(run: Path) -> str:
+    """SHA-256 of a run folder's weights, which its archives have, too; empty where there are none."""
+    files = sorted(run.glob("weights.*"))
+    return sha256(files[0]) if files else ""
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Difference]:
