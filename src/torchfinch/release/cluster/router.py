@@ -105,9 +105,8 @@ class ClusterRouter:
 
     def _keep_choices(self, spec: Spec, weight: int) -> tuple[str, ...]:
         weights = self._weights(spec)
-        if not isinstance(weights, RouteWeights) or not isinstance(spec.route, HTTPRoute):
-            return ()
-        return self._choices.keep(spec.force, weights, weight=weight)
+        split = weights if isinstance(weights, RouteWeights) and isinstance(spec.route, HTTPRoute) else None
+        return self._choices.keep(spec.force, split, weight=weight)
 
     def _arms(self, spec: Spec, weight: int) -> tuple[Arm, Arm]:
         stable, canary = self._deployment(spec, "stable"), self._deployment(spec, "canary")
