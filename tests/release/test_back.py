@@ -15,10 +15,22 @@ from torchfinch.release.state import Deploy, Phase
 @pytest.mark.parametrize(
     ("serving", "reason"),
     [
-        ({"error_rate": {"two": 0.06, "one": 0.04}}, "error rate 0.06 is over 0.05 (6 of 100;"),
-        ({"error_rate": {"two": 0.03, "one": 0.01}}, "error rate against stable 0.03 is over 0.02 (3 of 100;"),
-        ({"latency": {"two": 1.6, "one": 1.0}}, "mean latency 1600 ms is over 1500 ms (1600.0 ms; stable 1000.0 ms)"),
-        ({"latency": {"two": 0.3, "one": 0.1}}, "mean latency against stable 300 ms is over 200 ms"),
+        (
+            {"error_rate": {"two": 0.06, "one": 0.04}},
+            "error rate: 6 % is over the limit of 5 % (6 of 100; stable 76 of 1900)",
+        ),
+        (
+            {"error_rate": {"two": 0.03, "one": 0.01}},
+            "error rate against stable: 3 % is over the limit of 2 %, 2 times stable's 1 % (3 of 100; stable 19 of ",
+        ),
+        (
+            {"latency": {"two": 1.6, "one": 1.0}},
+            "mean latency: 1600 ms is over the limit of 1500 ms (1600.0 ms in 100 answers; stable 1000.0 ms in 1900 ",
+        ),
+        (
+            {"latency": {"two": 0.3, "one": 0.1}},
+            "mean latency against stable: 300 ms is over the limit of 200 ms, 2 times stable's 100 ms (300.0 ms in ",
+        ),
     ],
 )
 def test_a_canary_that_breaks_the_rule_is_rolled_back_at_a_hundred_requests(
@@ -61,7 +73,7 @@ def test_a_step_whose_own_requests_break_the_rule_is_not_left_forwards(play: Pla
     play.at_weight(25)
     play.tick(400, error_rate={"one": 0.02, "two": 0.1})
     assert (play.phase, play.world.weight) == (Phase.PROGRESSING, 25)
-    assert play.reason.startswith("not forward: step error rate 0.1 is over 0.05")
+    assert play.reason.startswith("not forward: step error rate: 10 % is over the limit of 5 %")
     play.tick(400 * 20, error_rate={"one": 0.02, "two": 0.1})
     assert (play.phase, play.world.weight) == (Phase.ROLLING_BACK, 0)
 
@@ -72,7 +84,8 @@ def test_a_canary_that_refuses_everything_does_not_pass(play: Play) -> None:
     play.world.counted["two"] = replace(play.world.counted["two"], client_errors=100)
     play.tick()
     assert play.phase is Phase.ROLLING_BACK
-    assert "client errors" in play.reason
+    sizes = "(100 of 100; stable 0 of 1900)"
+    assert play.reason == f"client errors against stable: 100 % is over the limit of 5 %, 5 % over stable's 0 % {sizes}"
 
 
 # --- the way back: plain failure ---

@@ -115,7 +115,7 @@ def test_a_check_that_fails_takes_the_canary_back_with_its_value(play: Play, sho
     ask(play, shop)
     shop.answer = {"value": 0.5}
     until(play, lambda tick: tick.outcome is Phase.ROLLED_BACK)
-    assert play.reason == "orders 0.5: passes if >= 0.9"
+    assert play.reason == "orders: 0.5 fails; it passes if >= 0.9"
     broken = [line for line in play.world.history for each in line["checks"] if each["verdict"] == "fail"]
     assert broken
 

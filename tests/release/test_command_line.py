@@ -53,7 +53,7 @@ def test_get_shows_every_release_with_its_numbers() -> None:
     shown = canary("get").stdout
     assert "RolledBack" in shown
     assert "100/1900" in shown
-    assert "error rate 0.1 is over 0.05" in shown
+    assert "error rate: 10 % is over the limit of 5 %" in shown
 
 
 def test_get_prints_the_state_as_json() -> None:
@@ -63,7 +63,7 @@ def test_get_prints_the_state_as_json() -> None:
 def test_history_lists_decisions_with_value_limit_and_sample_sizes() -> None:
     shown = canary("history", "digits").stdout
     assert "a new canary is offered" in shown
-    assert "error rate 0.1 is over 0.05 (10 of 100; stable 0 of 1900)" in shown
+    assert "error rate: 10 % is over the limit of 5 % (10 of 100; stable 0 of 1900)" in shown
 
 
 def test_history_as_json_is_the_history(store: FileStore) -> None:

@@ -61,6 +61,13 @@ def test_a_floor_makes_the_ratio_rule_milder_where_asked() -> None:
     assert verdicts(counted(1000), counted(1000, 11), stableErrorFloor=0.005)["error rate against stable"] == "fail"
 
 
+def test_a_limit_says_what_it_was_made_from() -> None:
+    rule = Analysis.model_validate({"stableErrorFloor": 0.005, "maxLatencyRatio": None})
+    found = {check.name: check.basis for check in judge(rule, Pair(stable=counted(1000), canary=counted(9)), weight=10)}
+    assert found["error rate against stable"] == "2 times the floor of 0.5 %"
+    assert found["error rate"] == found["mean latency against stable"] == ""
+
+
 @pytest.mark.parametrize(("stable", "weight"), [(Counters(), 10), (STABLE, 100)])
 def test_without_stable_traffic_only_the_absolute_limits_judge(stable: Counters, weight: int) -> None:
     found = verdicts(stable, counted(100, 6, mean=1.6, client_errors=90), weight=weight)

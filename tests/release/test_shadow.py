@@ -71,8 +71,8 @@ def test_copies_are_no_users_numbers(shadowed: Play) -> None:
 @pytest.mark.parametrize(
     ("serving", "reason"),
     [
-        ({"error_rate": {"two": 0.1, "one": 0.08}}, "error rate 0.1 is over 0.05"),
-        ({"latency": {"two": 0.9, "one": 0.1}}, "mean latency against stable 900 ms"),
+        ({"error_rate": {"two": 0.1, "one": 0.08}}, "error rate: 10 % is over the limit of 5 %"),
+        ({"latency": {"two": 0.9, "one": 0.1}}, "mean latency against stable: 900 ms"),
         ({"error_rate": {"two": 1.0}}, "all of the canary's first 50 requests failed"),
     ],
 )
@@ -216,7 +216,7 @@ def test_predictions_that_are_late_are_waited_for(shadowed: Play) -> None:
     predict(shadowed, "two", (3, 3), (0, 1, 6, 6))
     shadowed.tick(200)
     assert (shadowed.phase, shadowed.world.mirror) == (Phase.SHADOWING, 50)
-    assert shadowed.reason.startswith("class drift: of 6 predictions; stable 100; confidence drift: ")
+    assert shadowed.reason.startswith("class drift: only 6 predictions; stable 100; confidence drift: ")
     predict(shadowed, "two", (52, 48), (0, 12, 100, 100))
     shadowed.tick()
     assert shadowed.world.mirror == 0
@@ -234,15 +234,15 @@ def test_a_canary_that_predicts_otherwise_on_the_same_requests_gets_no_user(shad
     predict(shadowed, "two", (100, 0))
     shadowed.tick(100)
     assert shadowed.phase is Phase.ROLLING_BACK
-    assert shadowed.reason.startswith("class drift ")
-    assert "is over 0.2 (of 100 predictions; stable 100)" in shadowed.reason
+    assert shadowed.reason.startswith("class drift: ")
+    assert "is over the limit of 0.2 (100 predictions; stable 100)" in shadowed.reason
 
 
 def test_a_canary_that_is_less_sure_gets_no_user(shadowed: Play) -> None:
     predict(shadowed, "one", (), (0, 10, 100, 100))
     predict(shadowed, "two", (), (90, 100, 100, 100))
     shadowed.tick(100)
-    assert shadowed.reason.startswith("confidence drift ")
+    assert shadowed.reason.startswith("confidence drift: ")
 
 
 def test_a_canary_that_predicts_alike_goes_on(shadowed: Play) -> None:

@@ -53,7 +53,7 @@ def _check(name: str, stable: Sequence[int], canary: Sequence[int], limit: float
         value=value,
         limit=limit,
         verdict=verdict if limit is not None else "skip",
-        note=f"of {sum(canary)} predictions; stable {sum(stable)}",
+        note=f"{'only ' if waiting else ''}{sum(canary)} predictions; stable {sum(stable)}",
     )
 
 

@@ -8,7 +8,7 @@ from torchfinch.release.conditions import conditions
 from torchfinch.release.drift import drift
 from torchfinch.release.options import Shadow
 from torchfinch.release.policies import judgement, step_judgement
-from torchfinch.release.rules import since_step, undecided
+from torchfinch.release.rules import shown, since_step, undecided
 from torchfinch.release.spec import Step
 from torchfinch.release.state import Check, Decision
 
@@ -92,10 +92,14 @@ def _all_told(checks: Iterable[Check]) -> str:
 
 
 def _told(check: Check) -> str:
-    if check.condition or check.value is None:
-        return f"{check.name}{'' if check.value is None else f' {check.value:.4g}'}: {check.note}"
-    return f"{check.name} {_shown(check, check.value)} is over {_shown(check, check.limit)} ({check.note})"
-
-
-def _shown(check: Check, value: float | None) -> str:
-    return f"{1000 * (value or 0.0):.4g} ms" if "latency" in check.name else f"{value:.4g}"
+    """What speaks against going on: value, limit, where the limit comes from, and sample sizes."""
+    value, limit = shown(check.value, check.unit), shown(check.limit, check.unit)
+    if check.value is None:
+        return f"{check.name}: {check.note}"
+    if check.condition:
+        told = "fails" if check.verdict == "fail" else "decides nothing"
+        return f"{check.name}: {value} {told}; it {check.condition}"
+    if check.unit == "odds":
+        return f"{check.name}: {check.note}; the limit is {limit}"
+    basis = f", {check.basis}" if check.basis else ""
+    return f"{check.name}: {value} is over the limit of {limit}{basis} ({check.note})"

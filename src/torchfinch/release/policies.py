@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from torchfinch.release.rules import judge, since_step
+from torchfinch.release.rules import judge, since_step, timed
 from torchfinch.release.spec import Analysis
 from torchfinch.release.state import QUANTILES, Bet, Check, Counters, Evidence, Pair, State, Verdict
 
@@ -64,9 +64,8 @@ def _check(analysis: Analysis, state: State, claim: str) -> Check:
     over: Verdict = "hold" if claim == _SPLIT else "fail"
     seen = any(name in state.evidence.bets for name in _CLAIMS[claim][0])
     verdict: Verdict = "skip" if not seen else over if value >= limit else "pass"
-    return Check(
-        name=claim, value=value, limit=limit, verdict=verdict, note=f"{odds(value)}; {_counts(claim, state.total)}"
-    )
+    note = f"{odds(value)}; {_counts(claim, state.total)}"
+    return Check(name=claim, value=value, limit=limit, verdict=verdict, note=note, unit="odds")
 
 
 def odds(value: float) -> str:
@@ -81,7 +80,7 @@ def _counts(claim: str, total: Pair) -> str:
         if claim == _SPLIT:
             return f"{counters.requests} requests"
         if claim == "slower than stable":
-            return "none timed" if counters.mean_latency is None else f"{1000 * counters.mean_latency:.1f} ms"
+            return timed(counters)
         count = counters.client_errors if claim == "refusing more than stable" else counters.errors
         return f"{count} of {counters.requests}"
 

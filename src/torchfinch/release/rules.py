@@ -6,7 +6,7 @@ from functools import reduce
 from itertools import zip_longest
 
 from torchfinch.release.spec import Analysis
-from torchfinch.release.state import Check, Counters, Pair, Reading, Verdict
+from torchfinch.release.state import Check, Counters, Pair, Reading, Unit, Verdict
 
 BLOCK = 10
 
@@ -106,17 +106,22 @@ def judge(analysis: Analysis, pair: Pair, *, weight: int) -> tuple[Check, ...]:
     counts = f"{canary.errors} of {canary.requests}; stable {stable.errors} of {stable.requests}"
     refused = f"{canary.client_errors} of {canary.requests}; stable {stable.client_errors} of {stable.requests}"
     mean, stable_mean = canary.mean_latency, stable.mean_latency
-    means = f"{_ms(mean)}; stable {_ms(stable_mean)}"
+    means = f"{timed(canary)}; stable {timed(stable)}"
     stable_rate = max(stable.error_rate, analysis.stable_error_floor)
+    whose = "stable's" if stable_rate == stable.error_rate else "the floor of"
+    known = f"{whose} {shown(stable_rate, 'share')}"
+    ratio, slower, excess = analysis.max_error_ratio, analysis.max_latency_ratio, analysis.max_client_error_excess
     return (
-        _check("error rate", canary.error_rate, analysis.max_error_rate, note=counts),
-        _check("error rate against stable", canary.error_rate, _times(analysis.max_error_ratio, stable_rate),
-               evaluable=paired, note=counts),
-        _check("mean latency", mean, analysis.max_mean_latency, note=means),
-        _check("mean latency against stable", mean, _times(analysis.max_latency_ratio, stable_mean or None),
-               evaluable=paired, note=means),
-        _check("client errors against stable", canary.client_error_rate,
-               _plus(analysis.max_client_error_excess, stable.client_error_rate), evaluable=paired, note=refused),
+        _check("error rate", canary.error_rate, analysis.max_error_rate, unit="share", note=counts),
+        _check("error rate against stable", canary.error_rate, _times(ratio, stable_rate), unit="share",
+               evaluable=paired, note=counts, basis=f"{shown(ratio, 'number')} times {known}"),
+        _check("mean latency", mean, analysis.max_mean_latency, unit="seconds", note=means),
+        _check("mean latency against stable", mean, _times(slower, stable_mean or None),
+               unit="seconds", evaluable=paired, note=means,
+               basis=f"{shown(slower, 'number')} times stable's {shown(stable_mean, 'seconds')}"),
+        _check("client errors against stable", canary.client_error_rate, _plus(excess, stable.client_error_rate),
+               unit="share", evaluable=paired, note=refused,
+               basis=f"{shown(excess, 'share')} over stable's {shown(stable.client_error_rate, 'share')}"),
     )  # fmt: skip
 
 
@@ -125,11 +130,35 @@ def undecided(checks: tuple[Check, ...]) -> tuple[Check, ...]:
     return tuple(replace(check, verdict="hold") if check.verdict != "skip" else check for check in checks)
 
 
-def _check(name: str, value: float | None, limit: float | None, *, evaluable: bool = True, note: str) -> Check:
+def shown(value: float | None, unit: Unit) -> str:
+    """A number of a check with its unit."""
+    if value is None:
+        return "none"
+    written = {"share": f"{100 * value:.4g} %", "seconds": f"{1000 * value:.4g} ms", "odds": f"1 in {value:,.0f}"}
+    return written.get(unit, f"{value:.4g}")
+
+
+def timed(counters: Counters) -> str:
+    """A mean latency and of how many answers it is."""
+    mean, count = counters.mean_latency, counters.latency_count
+    return "none timed" if mean is None else f"{1000 * mean:.1f} ms in {count} answers"
+
+
+def _check(
+    name: str,
+    value: float | None,
+    limit: float | None,
+    *,
+    unit: Unit,
+    evaluable: bool = True,
+    note: str,
+    basis: str = "",
+) -> Check:
     verdict: Verdict = "skip"
     if evaluable and value is not None and limit is not None:
         verdict = "fail" if value > limit else "pass"
-    return Check(name=name, value=value, limit=limit, verdict=verdict, note=note)
+    made_from = "" if limit is None else basis
+    return Check(name=name, value=value, limit=limit, verdict=verdict, note=note, unit=unit, basis=made_from)
 
 
 def _times(factor: float | None, value: float | None) -> float | None:
@@ -138,7 +167,3 @@ def _times(factor: float | None, value: float | None) -> float | None:
 
 def _plus(margin: float | None, value: float) -> float | None:
     return None if margin is None else margin + value
-
-
-def _ms(seconds: float | None) -> str:
-    return "none timed" if seconds is None else f"{1000 * seconds:.1f} ms"

@@ -8,6 +8,8 @@ from typing import Literal
 Role = Literal["stable", "canary"]
 Verdict = Literal["pass", "fail", "hold", "skip"]
 """`hold`: not enough to tell yet. `skip`: cannot be evaluated here, so neither for nor against."""
+Unit = Literal["number", "share", "seconds", "odds"]
+"""What a number counts; `odds` of N: equal versions show so much in 1 of N releases."""
 
 
 class Phase(StrEnum):
@@ -236,6 +238,9 @@ class Check:
     note: str = ""
     condition: str = ""
     """How value and limit are compared; empty for: the value must not be over the limit."""
+    unit: Unit = "number"
+    basis: str = ""
+    """What the limit was made from, where the manifest has another number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,14 +133,24 @@ def test_requests_can_choose_the_canary_while_it_has_a_weight_and_the_route_goes
     assert within(20, lambda: chosen(cluster) == ["stable"])
 
     cluster.patch("canary", "digits", {"spec": {"force": None}})
-    assert within(20, lambda: not cluster.get("httproute", "digits-forced")["spec"].get("parentRefs"))
+    assert within(20, lambda: not attached(cluster))
     written = cluster.get("httproute", "digits-forced")["metadata"]["resourceVersion"]
     cluster.patch("canary", "digits", {"spec": {"progressDeadline": "9m"}})
     assert within(20, lambda: observed(cluster))
     assert cluster.get("httproute", "digits-forced")["metadata"]["resourceVersion"] == written
 
+    cluster.patch("canary", "digits", {"spec": {"force": force}})
+    assert within(20, lambda: attached(cluster))
+    without_a_router = {"route": {"kind": "Replicas", "name": None}, "force": None}
+    cluster.patch("canary", "digits", {"spec": without_a_router})
+    assert within(20, lambda: not attached(cluster))
+
     cluster("delete", "canary", "digits", "--timeout=10s")
     assert within(30, lambda: cluster.run("get", "httproute", "digits-forced").returncode == 1)
+
+
+def attached(cluster: Cluster) -> bool:
+    return bool(cluster.get("httproute", "digits-forced")["spec"].get("parentRefs"))
 
 
 def observed(cluster: Cluster) -> bool:
@@ -169,7 +179,7 @@ def test_others_are_asked_and_told_and_a_route_of_theirs_is_left_alone(
     good, bad = [body["text"] for body in chat.bodies]
     name = f"{cluster.namespace}/digits"
     assert good.startswith(f"{name}: 2.0 was promoted: ")
-    assert bad == f"{name}: 3.0 was rolled back: orders 0.25: passes if >= 0.9"
+    assert bad == f"{name}: 3.0 was rolled back: orders: 0.25 fails; it passes if >= 0.9"
     assert {body["release"] for body in shop.bodies} == {name}
     lines = [json.loads(line) for line in controller.log.splitlines() if line.startswith("{")]
     verdicts = {check["name"]: check["verdict"] for line in lines for check in line.get("checks", [])}
