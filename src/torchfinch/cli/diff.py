@@ -13,7 +13,7 @@ from torchfinch.console import err, out, progress, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.evaluation.difference import Answer, Difference, Estimate, Pair
+    from torchfinch.archive.diff import Answer, Difference, Estimate, Pair
 
 _WORST = 10
 Names = tuple[str, str]
@@ -34,7 +34,7 @@ def diff(
 ) -> None:
     """Send the same images to two archives: how often the answer differs, how confidence and latency change."""
     from torchfinch.archive import read_archive
-    from torchfinch.evaluation.difference import Difference, ask_both, golden_requests
+    from torchfinch.archive.diff import Difference, ask_both, golden_requests
 
     infos = [read_archive(path) for path in (first, second)]
     files = list(_files(images or []))
@@ -90,9 +90,10 @@ def _refused(found: "Difference") -> str:
 
 
 def _span(estimate: "Estimate", form: str) -> str:
-    if estimate.interval is None:
+    interval = estimate.interval
+    if interval is None:
         return f"{estimate.mean:{form}}"
-    low, high = estimate.interval
+    low, high = interval
     return f"{estimate.mean:{form}}, 95 % interval {low:{form}} to {high:{form}}"
 
 
@@ -115,7 +116,11 @@ def _plain(found: "Difference", names: Names) -> dict[str, object]:
         "disagreements": len(found.disagreements),
         "share": found.share,
         "interval": found.interval,
-        "confidence_change": found.confidence and asdict(found.confidence),
-        "latency_ratio": found.latency and asdict(found.latency),
+        "confidence_change": _estimated(found.confidence),
+        "latency_ratio": _estimated(found.latency),
         "requests": [plain(pair) for pair in found.pairs],
     }
+
+
+def _estimated(estimate: "Estimate | None") -> dict[str, object] | None:
+    return {"mean": estimate.mean, "interval": estimate.interval} if estimate else None

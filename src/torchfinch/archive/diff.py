@@ -1,18 +1,19 @@
-"""Two archives side by side: the same requests to both, each in a process of its own, and where the answers differ."""
+"""Two versions side by side: the same requests to both, and where the answers differ.
+
+SciPy is loaded for intervals alone: a release's controller, which compares without them, stays small.
+"""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-from scipy.stats import binomtest, t
-
-from torchfinch.archive import read_archive
 from torchfinch.archive.golden import TOLERANCE
-from torchfinch.archive.worker import serve_archive
+from torchfinch.archive.read import read_archive
+from torchfinch.archive.worker import Worker, serve_archive
 
 ALPHA = 0.05
 _ALL = {"torchfinch-top-k": "all"}
@@ -24,7 +25,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Answer:
-    """What one archive said to a request, and how long it took."""
+    """What one version said to a request, and how long it took."""
 
     status: int
     content: Any
@@ -49,15 +50,14 @@ class Answer:
     @cached_property
     def probabilities(self) -> Mapping[str, float]:
         """By class; TorchServe's own classifiers answer with nothing else."""
-        found: Mapping[str, Any] = self._fields.get("probabilities", self._fields)
-        numbers = all(isinstance(value, float) and 0 <= value <= 1 for value in found.values())
-        return found if numbers and self.status == 200 else {}
+        found = _numbers(self._fields.get("probabilities", self._fields))
+        shares = all(isinstance(value, float) and 0 <= value <= 1 for value in found.values())
+        return found if shares and self.status == 200 else {}
 
     @property
     def values(self) -> Mapping[str, float]:
         """A regressor's numbers by name."""
-        found: Mapping[str, float] = self._fields.get("values", {})
-        return found
+        return _numbers(self._fields.get("values"))
 
     @property
     def _fields(self) -> Mapping[str, Any]:
@@ -74,7 +74,7 @@ class Pair:
 
     @property
     def refused(self) -> bool:
-        """Whether neither archive answered it, as where it is no image."""
+        """Whether neither version answered it, as where it is no image."""
         return self.first.status != 200 != self.second.status
 
     @cached_property
@@ -100,7 +100,7 @@ class Pair:
 
     @property
     def disagree(self) -> bool:
-        """Whether the class differs, a number is beyond the tolerance, or only one archive answered."""
+        """Whether the class differs, a number is beyond the tolerance, or only one version answered."""
         if self.first.probabilities and self.second.probabilities:
             return self.first.label != self.second.label
         return self.distance > (1.0 if self.first.values else 0.0)
@@ -108,10 +108,33 @@ class Pair:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, and its 95 % interval where there are at least two values."""
+    """The mean of paired differences; of paired ratios the geometric mean."""
 
-    mean: float
-    interval: Interval | None
+    values: Sequence[float]
+    ratios: bool = False
+
+    @property
+    def mean(self) -> float:
+        """Of the values."""
+        return self._back(fmean(self._terms))
+
+    @property
+    def interval(self) -> Interval | None:
+        """Student's 95 % interval; None for a single value."""
+        from scipy.stats import t  # noqa: PLC0415
+
+        terms = self._terms
+        if len(terms) < 2:
+            return None
+        error = stdev(terms) / math.sqrt(len(terms)) * float(t.ppf(1 - ALPHA / 2, len(terms) - 1))
+        return self._back(fmean(terms) - error), self._back(fmean(terms) + error)
+
+    @cached_property
+    def _terms(self) -> Sequence[float]:
+        return [math.log(value) for value in self.values] if self.ratios else self.values
+
+    def _back(self, term: float) -> float:
+        return math.exp(term) if self.ratios else term
 
 
 @dataclass(frozen=True)
@@ -122,12 +145,12 @@ class Difference:
 
     @cached_property
     def answered(self) -> list[Pair]:
-        """Those that at least one archive answered."""
+        """Those that at least one version answered."""
         return [pair for pair in self.pairs if not pair.refused]
 
     @cached_property
     def disagreements(self) -> list[Pair]:
-        """Those on which the archives disagree, the farthest apart first."""
+        """Those on which the versions disagree, the farthest apart first."""
         return sorted((pair for pair in self.answered if pair.disagree), key=lambda pair: -pair.distance)
 
     @property
@@ -140,42 +163,58 @@ class Difference:
         """Wilson's 95 % interval of the share."""
         if not self.answered:
             return 0.0, 1.0
+        from scipy.stats import binomtest  # noqa: PLC0415
+
         found = binomtest(len(self.disagreements), len(self.answered)).proportion_ci(1 - ALPHA, method="wilson")
         return float(found.low), float(found.high)
 
     @cached_property
     def confidence(self) -> Estimate | None:
-        """How much higher the second archive's confidence is; None where they have none."""
+        """How much higher the second version's confidence is; None where they have none."""
         both = [(pair.first.confidence, pair.second.confidence) for pair in self.answered]
         changes = [second - first for first, second in both if first is not None and second is not None]
-        return _estimate(changes) if changes else None
+        return Estimate(changes) if changes else None
 
     @cached_property
     def latency(self) -> Estimate | None:
-        """The second archive's time as a multiple of the first one's: the geometric mean over the requests."""
-        logs = [math.log(pair.second.seconds / pair.first.seconds) for pair in self.answered]
-        if not logs:
-            return None
-        found = _estimate(logs)
-        interval = found.interval and (math.exp(found.interval[0]), math.exp(found.interval[1]))
-        return Estimate(math.exp(found.mean), interval)
+        """The second version's time as a multiple of the first one's."""
+        ratios = [pair.second.seconds / pair.first.seconds for pair in self.answered]
+        return Estimate(ratios, ratios=True) if ratios else None
+
+
+Ask = Callable[[bytes], Answer]
+"""Sends a body to one version."""
+
+
+def ask_in_turn(first: Ask, second: Ask, requests: Iterable[Request]) -> Iterator[Pair]:
+    """The answers of two versions, request by request and in turn, so that both meet the same load of the machine."""
+    for number, (name, body) in enumerate(requests):
+        if number == 0:  # what is done only once is not the request's
+            first(body)
+            second(body)
+        if number % 2 == 0:
+            yield Pair(name, first(body), second(body))
+        else:
+            answer = second(body)
+            yield Pair(name, first(body), answer)
 
 
 def ask_both(first: Path, second: Path, requests: Iterable[Request]) -> Iterator[Pair]:
-    """The answers of two archives, request by request and in turn, so that both meet the same load of the machine.
+    """The answers of two archives, each in a process of its own.
 
     Raises:
         TorchfinchError: a file is no archive, or its handler cannot be loaded or raises.
     """
     with serve_archive(first) as one, serve_archive(second) as other:
-        for number, (name, body) in enumerate(requests):
-            if number == 0:  # what is done only once is not the request's
-                one.ask(body, headers=_ALL)
-                other.ask(body, headers=_ALL)
-            workers = (one, other) if number % 2 == 0 else (other, one)
-            batches = [worker.ask(body, headers=_ALL) for worker in workers]
-            answers = [Answer(*batch.answers[0], batch.seconds) for batch in batches]
-            yield Pair(name, *(answers if number % 2 == 0 else answers[::-1]))
+        yield from ask_in_turn(_asking(one), _asking(other), requests)
+
+
+def _asking(worker: Worker) -> Ask:
+    def ask(body: bytes) -> Answer:
+        batch = worker.ask(body, headers=_ALL)
+        return Answer(*batch.answers[0], batch.seconds)
+
+    return ask
 
 
 def golden_requests(*archives: Path) -> list[Request]:
@@ -185,10 +224,8 @@ def golden_requests(*archives: Path) -> list[Request]:
     )
 
 
-def _estimate(values: list[float]) -> Estimate:
-    """The mean of paired differences, with Student's interval."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return Estimate(mean, None)
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) * float(t.ppf(1 - ALPHA / 2, len(values) - 1))
-    return Estimate(mean, (mean - error, mean + error))
+def _numbers(found: object) -> Mapping[str, float]:
+    """A mapping to nothing but numbers; an empty one for whatever else a server says."""
+    if isinstance(found, Mapping) and all(isinstance(value, int | float) for value in found.values()):
+        return found
+    return {}

@@ -1,4 +1,4 @@
-"""Two archives side by side: what counts as another answer, and what `torchfinch diff` says of many."""
+"""Two versions side by side: what counts as another answer, and what `torchfinch diff` says of many."""
 
 import json
 from pathlib import Path
@@ -8,8 +8,8 @@ from colours import LABELS, NETWORK, colour_image, write_colour_run
 from typer.testing import CliRunner, Result
 
 from torchfinch.archive import pack_run
+from torchfinch.archive.diff import Answer, Difference, Pair
 from torchfinch.cli import build
-from torchfinch.evaluation.difference import Answer, Difference, Pair
 
 
 def classes(label: str, confidence: float, *, seconds: float = 0.01) -> Answer:
@@ -39,6 +39,8 @@ REFUSED = Answer(400, {"message": "no image"}, 0.001)
         (Answer(200, {"cat": 0.9, "dog": 0.1}, 0.01), Answer(200, {"dog": 0.8, "cat": 0.2}, 0.01), True),
         (Answer(200, ["x"], 0.01), Answer(200, ["x"], 0.01), False),
         (Answer(200, ["x"], 0.01), Answer(200, ["y"], 0.01), True),
+        (Answer(200, {"probabilities": [1]}, 0.01), Answer(200, {"probabilities": [2]}, 0.01), True),
+        (Answer(200, {"values": {"age": "old"}}, 0.01), Answer(200, {"values": {"age": "old"}}, 0.01), False),
     ],
 )
 def test_what_counts_as_another_answer(first: Answer, second: Answer, disagree: bool) -> None:
