@@ -1,10 +1,15 @@
 """What is written down, and what can be decided again from it."""
 
+import re
+from io import StringIO
+
 import pytest
 from release.playing import Play
+from rich.console import Console
 
 from torchfinch.release.replay import replay
 from torchfinch.release.state import Arm, Phase
+from torchfinch.release.view import board
 
 
 def test_checks_carry_value_limit_and_sample_sizes(play: Play) -> None:
@@ -15,6 +20,16 @@ def test_checks_carry_value_limit_and_sample_sizes(play: Play) -> None:
     assert (checks["error rate"].value, checks["error rate"].limit) == (0.02, 0.05)
     assert checks["error rate"].note == "2 of 100; stable 38 of 1900"
     assert checks["error rate against stable"].limit == pytest.approx(0.04)
+
+
+def test_a_look_on_a_terminal_has_its_numbers_in_units(play: Play) -> None:
+    play.at_weight(5, requests=0)
+    play.tick(2000, error_rate={"two": 0.02, "one": 0.02}, latency={"two": 0.15, "one": 0.1})
+    written = StringIO()
+    Console(file=written, width=100).print(board(play.world.history[-1]))
+    shown = written.getvalue()
+    assert re.search(r"error rate against stable +2 % +4 % +ok", shown)
+    assert re.search(r"mean latency against stable +150 ms +200 ms +ok", shown)
 
 
 def test_a_history_replays_to_the_same_decisions(play: Play) -> None:

@@ -131,9 +131,9 @@ def undecided(checks: tuple[Check, ...]) -> tuple[Check, ...]:
 
 
 def shown(value: float | None, unit: Unit) -> str:
-    """A number of a check with its unit."""
+    """A number of a check with its unit, or a dash."""
     if value is None:
-        return "none"
+        return "-"
     written = {"share": f"{100 * value:.4g} %", "seconds": f"{1000 * value:.4g} ms", "odds": f"1 in {value:,.0f}"}
     return written.get(unit, f"{value:.4g}")
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 from torchfinch.console import table
 from torchfinch.release.controller import Tick
 from torchfinch.release.replay import Look, Rejudged
+from torchfinch.release.rules import shown
 from torchfinch.release.state import Phase, State
 
 Record = dict[str, Any]
@@ -40,7 +41,8 @@ def board(record: Record, *notes: str) -> Group:
         grid.add_row(name, str(stable[name]), str(canary[name]))
     grid.add_row("mean ms", _mean(stable), _mean(canary))
     for check in record["checks"]:
-        grid.add_row(check["name"], "", number(check["value"]), number(check["limit"]), _VERDICTS[check["verdict"]])
+        value, limit = (shown(check[key], check.get("unit", "number")) for key in ("value", "limit"))
+        grid.add_row(check["name"], "", value, limit, _VERDICTS[check["verdict"]])
     news = [escape(text) for text in (*record["notes"], *record["trouble"], *notes)]
     return Group(title, grid, *news)
 
@@ -102,11 +104,6 @@ def duration(seconds: float) -> str:
     """Minutes and seconds, as kubectl writes ages."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
-
-
-def number(value: float | None) -> str:
-    """Four digits that matter, or a dash."""
-    return "-" if value is None else f"{value:.4g}"
 
 
 def _where(look: Look) -> str:
