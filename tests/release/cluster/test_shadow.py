@@ -163,6 +163,9 @@ def test_others_are_asked_and_told_and_a_route_of_theirs_is_left_alone(
 ) -> None:
     theirs = {**cluster.get("httproute", "digits"), "metadata": {"name": "digits-forced"}}
     cluster("apply", "-f", "-", stdin=json.dumps(theirs))
+    cluster.patch("canary", "digits", {"spec": {"progressDeadline": "9m"}})
+    assert within(20, lambda: observed(cluster))
+    assert "somebody else" not in controller.log, "without force it is nobody's business"
     cluster.patch("canary", "digits", {"spec": {"force": {"header": "x-version"}}})
     with hook() as shop, hook() as chat:
         checks = [{"name": "orders", "webhook": shop.url, "successCondition": ">= 0.9"}]
