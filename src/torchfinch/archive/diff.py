@@ -47,6 +47,11 @@ class Answer:
         """The highest probability; None where the answer has none."""
         return max(self.probabilities.values(), default=None)
 
+    @property
+    def told(self) -> str:
+        """The answer and its confidence in few words."""
+        return self.label if self.confidence is None else f"{self.label} {self.confidence:.3f}"
+
     @cached_property
     def probabilities(self) -> Mapping[str, float]:
         """By class; TorchServe's own classifiers answer with nothing else."""

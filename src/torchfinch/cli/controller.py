@@ -4,6 +4,7 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,9 @@ def controller(
         int | None,
         typer.Option(min=1, max=65535, help="Show the releases as a page on this port of the loopback address."),
     ] = None,
+    inputs: Annotated[
+        Path | None, typer.Option(help="The folder of those that spec.diff names: requests for both versions.")
+    ] = None,
     registry: RegistryUri = None,
 ) -> None:
     """Drive the CanaryReleases of a cluster: one JSON line per decision on stdout; ends when the Lease is lost."""
@@ -39,7 +43,7 @@ def controller(
     api = Api(context)
     home = namespace or api.namespace
     told = outcomes(registry)
-    operator = Operator(api, namespace=None if everywhere else home, workers=workers, outcomes=told)
+    operator = Operator(api, namespace=None if everywhere else home, workers=workers, outcomes=told, inputs=inputs)
     with _page(api, None if everywhere else home, port=dashboard) if dashboard else nullcontext():
         if alone:
             operator.run()

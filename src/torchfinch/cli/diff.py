@@ -13,7 +13,7 @@ from torchfinch.console import err, out, progress, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.archive.diff import Answer, Difference, Estimate, Pair
+    from torchfinch.archive.diff import Difference, Estimate, Pair
 
 _WORST = 10
 Names = tuple[str, str]
@@ -79,7 +79,7 @@ def _show(found: "Difference", names: Names) -> None:
         rows.append(("latency, as a multiple", _span(found.latency, ".2f")))
     out.print(table(("", f"{names[1]} against {names[0]}"), rows))
     if found.disagreements:
-        worst = [(pair.name, _told(pair.first), _told(pair.second)) for pair in found.disagreements[:_WORST]]
+        worst = [(pair.name, pair.first.told, pair.second.told) for pair in found.disagreements[:_WORST]]
         out.print()
         out.print(table(("the farthest apart", *names), [tuple(map(escape, row)) for row in worst]))
 
@@ -95,10 +95,6 @@ def _span(estimate: "Estimate", form: str) -> str:
         return f"{estimate.mean:{form}}"
     low, high = interval
     return f"{estimate.mean:{form}}, 95 % interval {low:{form}} to {high:{form}}"
-
-
-def _told(answer: "Answer") -> str:
-    return answer.label if answer.confidence is None else f"{answer.label} {answer.confidence:.3f}"
 
 
 def _plain(found: "Difference", names: Names) -> dict[str, object]:

@@ -161,9 +161,10 @@ def forward(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
     return move(changed(state, phase=Phase.PROGRESSING, weight=weight, reason=reason), checks=checks)
 
 
-def mirror(at: Look, percent: int, reason: str) -> Decision:
+def mirror(at: Look, percent: int, reason: str, checks: tuple[Check, ...]) -> Decision:
     """Copies of requests to the canary, before it has any weight."""
-    return move(changed(_counting_anew(at), phase=Phase.SHADOWING, weight=0, mirror=percent, reason=reason))
+    state = changed(_counting_anew(at), phase=Phase.SHADOWING, weight=0, mirror=percent, reason=reason)
+    return move(state, checks=checks)
 
 
 def _counting_anew(at: Look) -> State:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Evidence, Outcomes, Router, Store, View
 from torchfinch.release.decide import decide
+from torchfinch.release.differ import Differ
 from torchfinch.release.external import ExternalChecks
 from torchfinch.release.news import Herald
 from torchfinch.release.spec import Spec
@@ -57,6 +58,7 @@ class Tick:
 class Controller:
     """Drives one release. `read_spec` is asked at each turn and may raise `TorchfinchError`, which is reported.
 
+    `differ` sends the inputs of `spec.diff`; without it such a release holds.
     `outcomes` is told of promotions and rollbacks beside the loop; where it fails, that is logged and changes nothing.
     """
 
@@ -67,6 +69,7 @@ class Controller:
         router: Router,
         evidence: Evidence,
         store: Store,
+        differ: Differ | None = None,
         outcomes: Outcomes | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -76,6 +79,7 @@ class Controller:
         self._store = store
         self._clock = clock
         self._checks = ExternalChecks()
+        self._differ = differ
         self._herald = Herald(outcomes)
         self._spec: Spec | None = None
         self._recorded: dict[str, Any] = {}
@@ -136,6 +140,7 @@ class Controller:
             canary=view.canary,
             reading=reading,
             findings=self._checks.findings(spec, state, release=self._store.name) if judged else (),
+            compared=self._differ.found(spec, state, view.canary) if self._differ else None,
             trouble=(*view.trouble, *trouble),
         )
 

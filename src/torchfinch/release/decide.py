@@ -14,14 +14,13 @@ from torchfinch.release.answers import (
     end,
     forward,
     look,
-    mirror,
     move,
     reassert,
     rest,
     start,
     wait,
 )
-from torchfinch.release.judging import judged
+from torchfinch.release.judging import first_requests, judged
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import (
     UNDERWAY,
@@ -235,22 +234,12 @@ def _routed(at: Look) -> Decision | None:
     if not at.seen.synced:
         return wait(at, f"the route with weight {shown} is not taken up yet")
     if state.weight == 0 and not (state.mirror and at.spec.shadow):
-        return _first_requests(at)
+        return first_requests(at)
     if not state.verified:
         copied = f"copies of {state.mirror} % of the requests go to the canary"
         reason = copied if state.mirror else f"weight {shown} is in the router"
         return Decision(state=replace(state, verified=True, at_step=state.total, reason=reason))
     return None
-
-
-def _first_requests(at: Look) -> Decision:
-    """The canary's first requests are copies where a shadow phase is wanted, and only then users'."""
-    shadow = at.spec.shadow
-    if at.state.phase is Phase.SHADOWING:
-        return forward(at, "no copies are sent any more")
-    if shadow:
-        return mirror(at, shadow.percent, "the canary is ready; copies of requests are sent to it first")
-    return forward(at, "the canary is ready")
 
 
 def _evidence(at: Look) -> Decision | None:

@@ -3,14 +3,15 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from torchfinch.release.answers import Look, back, forward, rest, wait
+from torchfinch.release.answers import Look, back, forward, mirror, rest, wait
 from torchfinch.release.conditions import conditions
+from torchfinch.release.diff import alike, diff_checks
 from torchfinch.release.drift import drift
 from torchfinch.release.options import Shadow
 from torchfinch.release.policies import judgement, step_judgement
 from torchfinch.release.rules import shown, since_step, undecided
 from torchfinch.release.spec import Step
-from torchfinch.release.state import Check, Decision
+from torchfinch.release.state import Check, Decision, Phase
 
 
 def judged(at: Look) -> Decision:
@@ -24,13 +25,31 @@ def judged(at: Look) -> Decision:
     if enough.verdict == "hold":
         kind = "copied" if at.state.mirror else "canary"
         return wait(at, f"{requests} of {minimum} {kind} requests", checks=undecided(checks))
-    broken = _with("fail", checks)
+    return _against(at, checks) or _step(at, checks)
+
+
+def first_requests(at: Look) -> Decision:
+    """The canary's first requests are the inputs of a diff, then copies of users' requests, and only then users'."""
+    shadow, diff, compared, reading = at.spec.shadow, at.spec.diff, at.seen.compared, at.seen.reading
+    if at.state.phase is Phase.SHADOWING:
+        return forward(at, "no copies are sent any more")
+    counted = reading.at if reading else None
+    checks = diff_checks(diff, compared, revision=at.state.revision, counted=counted) if diff else ()
+    against = _against(at, checks)
+    if against:
+        return against
+    reason = alike(compared) if diff and compared else "the canary is ready"
+    if shadow:
+        return mirror(at, shadow.percent, f"{reason}; copies of requests are sent to it first", checks)
+    return forward(at, reason, checks)
+
+
+def _against(at: Look, checks: tuple[Check, ...]) -> Decision | None:
+    """Back where a check fails, and on hold where one cannot tell."""
+    broken, unclear = _with("fail", checks), _with("hold", checks)
     if broken:
         return back(at, _all_told(broken), checks)
-    unclear = _with("hold", checks)
-    if unclear:
-        return wait(at, _all_told(unclear), checks=checks)
-    return _step(at, checks)
+    return wait(at, _all_told(unclear), checks=checks) if unclear else None
 
 
 def _beside_the_rule(at: Look) -> Iterable[Check]:

@@ -1,4 +1,4 @@
-"""What a release may have beside its steps: checks of others, a shadow phase, forced variants, notifications."""
+"""What a release may have beside its steps: diff, shadow phase, checks of others, forced versions, notifications."""
 
 import re
 from typing import Annotated
@@ -36,6 +36,21 @@ class ExternalCheck(Fields):
         if self.success_condition is None and self.failure_condition is None:
             raise ValueError("name a successCondition, a failureCondition, or both")
         return self
+
+
+class Diff(Fields):
+    """Before the first weight both versions are sent the same inputs, as by `torchfinch diff`. `null` is no limit."""
+
+    inputs: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$", max_length=253)
+    """Folder whose files are sent: from where the controller runs, or on a cluster from its `--inputs`."""
+    port: int = Field(default=8080, ge=1, le=65535)
+    """On a cluster: where the pods take requests."""
+    max_disagreement: float | None = Field(default=0.05, ge=0, le=1)
+    """Share of the inputs that the canary may answer otherwise than stable."""
+    max_confidence_change: float | None = Field(default=0.2, gt=0, le=1)
+    """How far the canary's mean confidence may lie from stable's, on either side."""
+    max_latency_ratio: float | None = Field(default=5.0, gt=0)
+    """Canary's latency as a multiple of stable's: the geometric mean over the inputs."""
 
 
 class Shadow(Fields):

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.backends import ROUTES, Route, Source
 from torchfinch.release.fields import Duration, Fields
-from torchfinch.release.options import ExternalCheck, Force, Notify, Shadow
+from torchfinch.release.options import Diff, ExternalCheck, Force, Notify, Shadow
 
 
 class Measurements(Fields):
@@ -102,6 +102,8 @@ class Spec(Fields):
     """So long after the end of a release its canary still runs; `null` leaves it running."""
     checks: tuple[ExternalCheck, ...] = Field(default=(), max_length=10)
     """Numbers of others that must be right as well."""
+    diff: Diff | None = None
+    """Not without a router."""
     shadow: Shadow | None = None
     """Only with an Envoy or HTTPRoute."""
     force: Force | None = None
@@ -131,6 +133,8 @@ class Spec(Fields):
     def _possible(self) -> "Spec":
         if (self.shadow or self.force) and self.route.kind not in {"Envoy", "HTTPRoute"}:
             raise ValueError(f"shadow and force need route.kind Envoy or HTTPRoute, not {self.route.kind}")
+        if self.diff and self.route.kind == "Replicas":
+            raise ValueError("diff needs a router: with route.kind Replicas the canary's pods come with its weight")
         for check in self.checks:
             if check.query and not (check.address or self.evidence.address):
                 raise ValueError(f"check {check.name} has a query: name the address of its Prometheus")

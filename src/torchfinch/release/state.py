@@ -168,6 +168,32 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What the same inputs showed, sent to both versions before the canary's first weight."""
+
+    at: float
+    """When all of them were answered."""
+    revision: int
+    """The state's, when they were sent."""
+    requests: int = 0
+    """That at least one version answered."""
+    disagreements: int = 0
+    confidence_change: float | None = None
+    """How much higher the canary's is, on average; None where answers have none."""
+    latency_ratio: float = 1.0
+    """The canary's, as a multiple of stable's."""
+    farthest: str = ""
+    """The input with the greatest disagreement, and both answers."""
+    problem: str = ""
+    """Why nothing is known."""
+
+    @property
+    def share(self) -> float:
+        """Of the requests, those with a disagreement."""
+        return self.disagreements / self.requests
+
+
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """Everything measured for one decision."""
 
@@ -185,6 +211,7 @@ class Seen:
     canary: Arm = Arm()
     reading: Reading | None = None
     findings: tuple[Finding, ...] = ()
+    compared: Compared | None = None
     trouble: tuple[str, ...] = ()
     """What could not be seen, for people."""
 

@@ -33,6 +33,7 @@ _RULES = {
             "self.route.kind == 'HTTPRoute' || !(has(self.shadow) || has(self.force))",
             "shadow and force need an HTTPRoute",
         ),
+        ("self.route.kind != 'Replicas' || !has(self.diff)", "diff needs a router"),
         (
             "!has(self.force) || has(self.force.header) || has(self.force.cookie)",
             "force needs a header, a cookie, or both",

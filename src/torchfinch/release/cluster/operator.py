@@ -8,6 +8,8 @@ import json
 import sys
 import threading
 import time
+from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 from torchfinch.errors import TorchfinchError
@@ -22,8 +24,9 @@ from torchfinch.release.cluster.resource import names_of, parse_spec
 from torchfinch.release.cluster.router import ClusterRouter
 from torchfinch.release.cluster.store import StatusStore
 from torchfinch.release.controller import Controller, Tick
+from torchfinch.release.differ import Differ
 from torchfinch.release.spec import Spec
-from torchfinch.release.state import UNDERWAY, Phase
+from torchfinch.release.state import UNDERWAY, Phase, Role
 
 KINDS = (RELEASES, DEPLOYMENTS, SLICES, HTTP_ROUTES, VIRTUAL_SERVICES)
 _SOON = 0.05
@@ -41,9 +44,11 @@ class Operator:
         namespace: str | None = None,
         workers: int = 8,
         outcomes: Outcomes | None = None,
+        inputs: Path | None = None,
         log: TextIO = sys.stdout,
     ) -> None:
         self._api = api
+        self._inputs = inputs
         self._outcomes = outcomes
         self._log = log
         self._workers = workers
@@ -128,7 +133,14 @@ class Operator:
             measured=lambda: evidence.problem,
             log=self._log,
         )
-        return Controller(read_spec=read_spec, router=router, evidence=evidence, store=store, outcomes=self._outcomes)
+        return Controller(
+            read_spec=read_spec,
+            router=router,
+            evidence=evidence,
+            store=store,
+            differ=Differ(partial(_pods, router), self._inputs),
+            outcomes=self._outcomes,
+        )
 
     def _changed(self, kind: Kind, found: Object, known: Object | None) -> None:
         """Look soon at every release that this object belongs to."""
@@ -162,6 +174,11 @@ class Operator:
 
     def _say(self, **words: str) -> None:
         print(json.dumps({"time": time.time(), **words}), file=self._log, flush=True)
+
+
+def _pods(router: ClusterRouter, spec: Spec, role: Role) -> list[str]:
+    """Where the pods of a version that can answer take the requests of a diff."""
+    return [f"http://{address}:{spec.diff.port}" for address in router.addresses(spec, role).values() if spec.diff]
 
 
 def _next(tick: Tick, *, tries: int, wrote: bool) -> float | None:

@@ -8,10 +8,12 @@ from torchfinch.archive import read_archive
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Outcomes
 from torchfinch.release.controller import Controller
+from torchfinch.release.differ import Differ
 from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.router import EnvoyRouter
 from torchfinch.release.local.store import FileStore, release_folder
 from torchfinch.release.spec import Manifest, Spec, parse_manifest
+from torchfinch.release.state import Role
 from torchfinch.serving import Instance, ManagementClient, find_instance, replay, start_instance
 from torchfinch.serving.management import READY
 
@@ -117,10 +119,16 @@ def local_controller(
     manifest: Path, *, router: EnvoyRouter, store: FileStore, outcomes: Outcomes | None = None
 ) -> Controller:
     """The controller of a manifest, which is read again at every turn."""
+
+    def servers(_: Spec, role: Role) -> list[str]:
+        table = router.table()
+        return [f"http://{table.place(table.slot(role)).address}"]
+
     return Controller(
         read_spec=lambda: read_manifest(manifest).spec,
         router=router,
         evidence=EnvoyEvidence(router),
         store=store,
+        differ=Differ(servers, Path()),
         outcomes=outcomes,
     )
