@@ -9,7 +9,7 @@ from rich.console import Console
 
 from torchfinch.release.replay import replay
 from torchfinch.release.state import Arm, Phase
-from torchfinch.release.view import board
+from torchfinch.release.view import board, is_decision
 
 
 def test_checks_carry_value_limit_and_sample_sizes(play: Play) -> None:
@@ -66,6 +66,16 @@ def test_a_release_at_rest_writes_no_line_per_turn(play: Play) -> None:
     for _ in range(50):
         play.tick(1000)
     assert len(play.world.history) <= lines + 1
+
+
+def test_a_note_is_a_decision_and_its_end_is_none(play: Play) -> None:
+    play.world.offered = ""
+    play.tick()
+    play.tick()
+    first, second = play.world.history
+    assert first["notes"]
+    assert is_decision(first, None)
+    assert not is_decision(second, first)
 
 
 def test_a_first_start_waits_for_a_stable_version(play: Play) -> None:

@@ -90,7 +90,9 @@ def rejudged_line(rejudged: Rejudged) -> str:
 
 def is_decision(record: Record, before: Record | None) -> bool:
     """Whether a line of the history did something, or says something that the line before did not."""
-    if before is None or any(record[key] != before[key] for key in ("phase", "weight", "notes", "trouble")):
+    if before is None or any(record[key] != before[key] for key in ("phase", "weight", "trouble")):
+        return True
+    if record["notes"] and record["notes"] != before["notes"]:
         return True
     return bool(record["actions"]) and record["actions"] != before["actions"]  # one that goes on is no new decision
 
