@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 from registry.test_runs import EPOCH, write_checkpoint, write_run
 from typer.testing import CliRunner, Result
+from waiting import within
 
 from torchfinch.archive import pack_run
 from torchfinch.cli import build
@@ -129,6 +132,23 @@ def test_a_training_that_stops_is_kept_with_its_finished_epochs(
     run = newest(database, "stopped")
     assert (run.info.status, run.data.params["epochs"]) == (status, "10")
     assert run.data.metrics["validation_loss"] == EPOCH["validation_loss"]
+
+
+def test_a_training_that_gets_sigterm_is_kept_as_killed_with_its_checkpoint(database: str, tmp_path: Path) -> None:
+    command = [
+        *(str(Path(sys.executable).parent / "torchfinch"), "train", "digits", "--track", "--registry", database),
+        *("--set", "epochs=1000", "--set", "width=4"),
+    ]
+    training = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert within(120, lambda: any(tmp_path.glob("runs/digits.checkpoints/epoch-*.pt")))
+    training.terminate()
+    _, said = training.communicate(timeout=60)
+
+    assert training.returncode == 130, said
+    assert "is kept; the same command with --resume goes on from there" in said
+    run = newest(database, "digits")
+    assert (run.info.status, run.data.params.get("epochs")) == ("KILLED", "1000"), said
+    assert run.data.metrics["validation_loss"] > 0
 
 
 def test_an_epoch_is_kept_when_it_ends_and_once(database: str, tmp_path: Path) -> None:

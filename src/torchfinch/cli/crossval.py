@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchfinch.cli.stopping import stop_as_ctrl_c
 from torchfinch.cli.subject import Images, Name, Set, read_subject
 from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
@@ -45,6 +46,7 @@ def crossval(
     subject = read_subject(name, data=data, setting=setting)
     images, targets, groups = _everything(subject.data, with_test=with_test)
     folder = output or Path("reports") / "crossval" / subject.name
+    stop_as_ctrl_c()
     result = cross_validate(
         subject.estimator,
         images,

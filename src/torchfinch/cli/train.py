@@ -10,6 +10,7 @@ import typer
 
 from torchfinch.cli.pull import Uri
 from torchfinch.cli.settings import pairs
+from torchfinch.cli.stopping import stop_as_ctrl_c
 from torchfinch.console import err, table
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def train(
         check_handler(handler)
     folder = runs / loaded.name
     tracked = uri if track and not rank() else None
+    stop_as_ctrl_c()
     with tracking(tracked, folder, recipe=loaded.name, fill=partial(_fill, folder)) as told:
         start = perf_counter()
         run = run_recipe(loaded, config, runs=runs, resume=resume, told=told)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from torchfinch.cli.stopping import stop_as_ctrl_c
 from torchfinch.cli.subject import Images, Name, Set, Subject, read_subject
 from torchfinch.console import err, out, table
 
@@ -72,6 +73,7 @@ def tune(
         seed=seed,
     )
     folder = output or Path("studies") / subject.name
+    stop_as_ctrl_c()
     try:
         tuned = run_study(
             problem,

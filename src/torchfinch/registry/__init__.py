@@ -152,11 +152,11 @@ def tracking(
 ) -> "AbstractContextManager[Callable[[Epoch], object]]":
     """Keep the training that leaves the run folder `folder` in the block; without a `uri`, do nothing.
 
-    Its MLflow run, in the experiment named as the recipe, is RUNNING in the block, and then FINISHED, KILLED by Ctrl-C,
-    or FAILED. Parameters are the settings and the network's arguments; metrics are the epochs' and the scores; tags are
-    data digest and git revision; artifacts are the run folder's JSON files and whatever `fill` writes into an empty
-    folder; the network is its logged model. The block is given what hears of every epoch, and keeps it at once. A
-    block without a body keeps a training of earlier.
+    Its MLflow run, in the experiment named as the recipe, is RUNNING in the block, and then FINISHED, KILLED by Ctrl-C
+    or SIGTERM, or FAILED. Parameters are the settings and the network's arguments; metrics are the epochs' and the
+    scores; tags are data digest and git revision; artifacts are the run folder's JSON files and whatever `fill` writes
+    into an empty folder; the network is its logged model. The block is given what hears of every epoch, and keeps it at
+    once. A block without a body keeps a training of earlier.
 
     Raises:
         TorchfinchError: MLflow is not installed, or refused; what the block did is unharmed.

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -36,16 +37,17 @@ def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Itera
     """
     client = connect(uri)
     with told(uri):
-        name = mlflow.start_run(experiment_id=experiment(client, recipe)).info.run_name
+        run = mlflow.start_run(experiment_id=experiment(client, recipe)).info
     kept: set[int] = set()
 
     def heard(epoch: Epoch) -> None:
         with suppress(MlflowException):  # a tracker that fails stops no training; what is missing is kept at the end
-            _log_epoch(asdict(epoch))
+            _log_epoch(asdict(epoch), run_id=run.run_id)
             kept.add(epoch.epoch)
 
     try:
-        yield heard
+        with ThreadPoolExecutor(1) as apart:  # the main thread alone gets Ctrl-C, which would leave a database locked
+            yield lambda epoch: apart.submit(heard, epoch).result()
     except BaseException as error:
         _abandon(uri, folder, kept, status="KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
@@ -60,7 +62,7 @@ def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Itera
         with suppress(MlflowException):
             mlflow.end_run("FAILED")
         raise
-    err.print(f"tracked as {name} in the experiment {recipe} of {shown(uri)}", markup=False, soft_wrap=True)
+    err.print(f"tracked as {run.run_name} in the experiment {recipe} of {shown(uri)}", markup=False, soft_wrap=True)
 
 
 def _abandon(uri: str, folder: Path, kept: Set[int], *, status: str) -> None:
@@ -87,8 +89,9 @@ def _log_record(record: Record, kept: Set[int]) -> None:
     mlflow.log_metrics(dict(record.scores))
 
 
-def _log_epoch(epoch: Mapping[str, Any]) -> None:
-    mlflow.log_metrics({name: epoch[name] for name in epoch if isinstance(epoch[name], float)}, step=epoch["epoch"])
+def _log_epoch(epoch: Mapping[str, Any], *, run_id: str | None = None) -> None:
+    numbers = {name: epoch[name] for name in epoch if isinstance(epoch[name], float)}
+    mlflow.log_metrics(numbers, step=epoch["epoch"], run_id=run_id)
 
 
 def _log_files(folder: Path, fill: Fill) -> None:
