@@ -223,12 +223,12 @@ def running(peer: Peer, kubeconfig: Path, folder: Path) -> Iterator[psutil.Proce
             started.wait(30)
 
 
-def wait(what: str, done: Callable[[], bool], seconds: float = 900) -> None:
+def wait(what: str, done: Callable[[], bool], *, seconds: float = 900, pause: float = 5) -> None:
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
             raise TimeoutError(what)
-        time.sleep(5)
+        time.sleep(pause)
 
 
 def all_settled(cluster: Audited, peer: Peer, count: int) -> bool:
@@ -268,7 +268,7 @@ def measure(cluster: Audited, processes: dict[str, tuple[Peer, psutil.Process]],
 def until_quiet(process: psutil.Process, folder: Path) -> float:
     """Seconds from the line `started` until the controller has nothing to do: its full pass."""
     log = folder / "torchfinch.log"
-    wait("started", lambda: '"started"' in log.read_text(), 120)
+    wait("started", lambda: '"started"' in log.read_text(), seconds=120, pause=0.02)
     began = last = time.monotonic()
     used = cpu(process)
     while time.monotonic() - last < 3:
