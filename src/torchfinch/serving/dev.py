@@ -13,7 +13,7 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
-from torchfinch.archive import read_archive, unpack
+from torchfinch.archive import ArchiveInfo, read_archive, unpack
 from torchfinch.testing import FakeContext, load_handler
 
 
@@ -25,50 +25,56 @@ def create_app(archive: Path, folder: Path) -> Flask:
     """
     info = read_archive(archive)
     unpack(archive, folder)
-    worker = _Worker(folder)
+    routes = _Routes(info, _Worker(folder))
     app = Flask(__name__)
+    app.add_url_rule("/", view_func=routes.page)
+    app.add_url_rule("/health", view_func=routes.health)
+    app.add_url_rule("/predict", view_func=routes.predict, methods=["POST"])
+    app.add_url_rule(f"/predictions/{info.name}", view_func=routes.predictions, methods=["POST", "PUT"])
+    app.add_url_rule(f"/explanations/{info.name}", view_func=routes.explanations, methods=["POST", "PUT"])
+    app.register_error_handler(HTTPException, _failed)
+    return app
 
-    @app.get("/")
-    def page() -> Response:
+
+class _Routes:
+    def __init__(self, info: ArchiveInfo, worker: "_Worker") -> None:
+        self._info = info
+        self._worker = worker
+
+    def page(self) -> Response:
         text = (resources.files("torchfinch.serving") / "dev.html").read_text(encoding="utf-8")
-        return Response(text.replace("{{model}}", info.name).replace("{{version}}", info.version), mimetype="text/html")
+        named = text.replace("{{model}}", self._info.name).replace("{{version}}", self._info.version)
+        return Response(named, mimetype="text/html")
 
-    @app.get("/health")
-    def health() -> dict[str, str]:
+    def health(self) -> dict[str, str]:
         return {"status": "healthy"}
 
-    @app.post("/predict")
-    def predict() -> Any:
+    def predict(self) -> Any:
         """One image in, as base64 JSON or in any other form; the probabilities of all classes as a list out."""
-        response = worker.respond(_row(), {**_headers(), "torchfinch-top-k": "all"})
+        response = self._worker.respond(_row(), {**_headers(), "torchfinch-top-k": "all"})
         answer = response.get_json(force=True, silent=True)
         given = answer if isinstance(answer, dict) else {}
         if response.status_code != HTTPStatus.OK:
             return {"error": given.get("message", answer)}, response.status_code
-        probabilities = given.get("probabilities", {})
-        if not info.labels or set(info.labels) - set(probabilities):
-            wanted = (
-                f"/predict answers one image with all probabilities; ask /predictions/{info.name} for anything else"
-            )
+        labels, probabilities = self._info.labels, given.get("probabilities", {})
+        if not labels or set(labels) - set(probabilities):
+            other = f"ask /predictions/{self._info.name} for anything else"
+            wanted = f"/predict answers one image with all probabilities; {other}"
             return {"error": wanted}, HTTPStatus.UNPROCESSABLE_ENTITY
         chosen = {key: given[key] for key in ("predicted_class", "confidence")}
-        return {**chosen, "probabilities": [probabilities[label] for label in info.labels]}
+        return {**chosen, "probabilities": [probabilities[label] for label in labels]}
 
-    @app.route(f"/predictions/{info.name}", methods=["POST", "PUT"])
-    def predictions() -> Response:
-        return worker.respond(_row(), {**_headers(), "explain": "False"})
+    def predictions(self) -> Response:
+        return self._worker.respond(_row(), {**_headers(), "explain": "False"})
 
-    @app.route(f"/explanations/{info.name}", methods=["POST", "PUT"])
-    def explanations() -> Response:
-        return worker.respond(_row(), {**_headers(), "explain": "True"})
+    def explanations(self) -> Response:
+        return self._worker.respond(_row(), {**_headers(), "explain": "True"})
 
-    @app.errorhandler(HTTPException)
-    def failed(error: HTTPException) -> Any:
-        """Errors of this server in the form of TorchServe's, what a handler raised among them."""
-        cause = getattr(error, "original_exception", None) or error.description
-        return {"code": error.code, "type": error.name, "message": str(cause)}, error.code
 
-    return app
+def _failed(error: HTTPException) -> Any:
+    """Errors of this server in the form of TorchServe's, what a handler raised among them."""
+    cause = getattr(error, "original_exception", None) or error.description
+    return {"code": error.code, "type": error.name, "message": str(cause)}, error.code
 
 
 class _Worker:
