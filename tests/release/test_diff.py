@@ -260,7 +260,7 @@ def not_named(two: Two) -> None:
         (failing, "stable answered cat.png with status 503"),
         (no_images, "neither version answered any of 4 inputs"),
         (no_folder, "inputs cannot be read: .*No such file"),
-        (empty, "there are no inputs"),
+        (empty, "there is no file in .*inputs"),
         (not_named, "the controller was started without --inputs"),
     ],
 )

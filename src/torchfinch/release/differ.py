@@ -88,6 +88,8 @@ def _read(root: Path | None, diff: Diff) -> Iterator[Request]:
     folder = root / diff.inputs
     try:
         files = sorted(each for each in folder.iterdir() if each.is_file() and not each.name.startswith("."))
+        if not files:
+            raise TorchfinchError(f"there is no file in {folder}")
         for each in files:
             yield each.name, each.read_bytes()
     except OSError as error:
@@ -125,9 +127,8 @@ def _asking(client: httpx.Client, url: str) -> Ask:
 
 
 def _summary(found: Difference, revision: int) -> Compared:
-    if not found.answered or found.latency is None:
-        many = len(found.pairs)
-        raise TorchfinchError(f"neither version answered any of {many} inputs" if many else "there are no inputs")
+    if found.latency is None:
+        raise TorchfinchError(f"neither version answered any of {len(found.pairs)} inputs")
     farthest = found.disagreements[0] if found.disagreements else None
     return Compared(
         at=time.time(),
