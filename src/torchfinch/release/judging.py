@@ -119,6 +119,6 @@ def _told(check: Check) -> str:
         told = "fails" if check.verdict == "fail" else "decides nothing"
         return f"{check.name}: {value} {told}; it {check.condition}"
     if check.unit == "odds":
-        return f"{check.name}: {check.note}; the limit is {limit}"
+        return f"{check.name}: {check.note}, the limit is {limit}"
     basis = f", {check.basis}" if check.basis else ""
     return f"{check.name}: {value} is over the limit of {limit}{basis} ({check.note})"

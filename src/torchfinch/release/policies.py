@@ -64,7 +64,7 @@ def _check(analysis: Analysis, state: State, claim: str) -> Check:
     over: Verdict = "hold" if claim == _SPLIT else "fail"
     seen = any(name in state.evidence.bets for name in _CLAIMS[claim][0])
     verdict: Verdict = "skip" if not seen else over if value >= limit else "pass"
-    note = f"{odds(value)}; {_counts(claim, state.total)}"
+    note = f"{_counts(claim, state.total)}; {odds(value)}"
     return Check(name=claim, value=value, limit=limit, verdict=verdict, note=note, unit="odds")
 
 
