@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -11,11 +11,17 @@ from torchfinch import console
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.loadtest import LoadTest, Numbers, Summary
+    from torchfinch.loadtest import Limit, LoadTest, Numbers, Summary
 
 Value = TypeVar("Value")
 COLUMNS = ["answered by", "requests", "errors", "error rate", "good/s", "mean ms", "p50 ms", "p95 ms", "p99 ms"]
 REASONS_SHOWN = 5
+
+
+def _above_zero(rate: float | None) -> float | None:
+    if rate is not None and not rate > 0:
+        raise typer.BadParameter(f"{rate:g} is not above 0")
+    return rate
 
 
 def loadtest(
@@ -28,7 +34,11 @@ def loadtest(
     users: Annotated[int, typer.Option(help="Users at once, each waiting for its answer.", min=1)] = 8,
     duration: Annotated[str, typer.Option(help="For how long: 30s, 5m, 1h30m.")] = "30s",
     rate: Annotated[
-        float | None, typer.Option(help="Requests per second to offer in all; default: as many as are answered.")
+        float | None,
+        typer.Option(
+            help="Requests per second to offer in all; default: as many as are answered.",
+            callback=_above_zero,
+        ),
     ] = None,
     limit: Annotated[
         list[str] | None,
@@ -52,19 +62,9 @@ def loadtest(
 
     Ctrl-C ends the test and still says what was measured.
     """
-    from torchfinch.loadtest import (
-        LoadTest,
-        check_output,
-        check_target,
-        open_web_ui,
-        parse_duration,
-        parse_limit,
-        run_load_test,
-    )
+    from torchfinch.loadtest import LoadTest, check_target, parse_duration, parse_limit
 
     limits = [_parse(parse_limit, text, option="--limit") for text in limit or []]
-    if rate is not None and rate <= 0:
-        raise typer.BadParameter(f"{rate:g} is not above 0", param_hint="--rate")
     url = url.rstrip("/")
     test = LoadTest(
         url=url,
@@ -77,13 +77,10 @@ def loadtest(
         rate=rate,
         check=check,
     )
-    check_output(output)
     check_target(test)
     if web:
-        console.err.print(f"locust's page: http://127.0.0.1:{web_port} (Ctrl-C ends it)")
-        raise typer.Exit(open_web_ui(test, port=web_port))
-    with _Progress(test) as progress:
-        summary = run_load_test(test, output=output, limits=limits, on_tick=progress)
+        _open_page(test, port=web_port)
+    summary = _measure(test, limits, output=output)
     _show(summary, test, output=output, as_json=as_json)
     if not summary.ok:
         raise typer.Exit(1)
@@ -106,6 +103,20 @@ def _only_model(url: str) -> str:
             f"no server of this folder answers at {url}, so the model must be named", "--model digits"
         )
     return only_model(instance)
+
+
+def _open_page(test: "LoadTest", *, port: int) -> NoReturn:
+    from torchfinch.loadtest import open_web_ui
+
+    console.err.print(f"locust's page: http://127.0.0.1:{port} (Ctrl-C ends it)")
+    raise typer.Exit(open_web_ui(test, port=port))
+
+
+def _measure(test: "LoadTest", limits: "Sequence[Limit]", *, output: Path) -> "Summary":
+    from torchfinch.loadtest import run_load_test
+
+    with _Progress(test) as progress:
+        return run_load_test(test, output=output, limits=limits, on_tick=progress)
 
 
 class _Progress:

@@ -1,7 +1,7 @@
 """How a served model does under load, measured by locust and judged against limits."""
 
 from torchfinch.loadtest.limits import Limit, milliseconds, parse_duration, parse_limit, phrase
-from torchfinch.loadtest.run import LoadTest, check_output, open_web_ui, run_load_test
+from torchfinch.loadtest.run import LoadTest, open_web_ui, run_load_test
 from torchfinch.loadtest.summary import Numbers, Reason, Summary, Verdict, read_summary
 from torchfinch.loadtest.target import check_target
 
@@ -12,7 +12,6 @@ __all__ = [
     "Reason",
     "Summary",
     "Verdict",
-    "check_output",
     "check_target",
     "milliseconds",
     "open_web_ui",

@@ -63,7 +63,7 @@ def run_load_test(
     Raises:
         TorchfinchError: locust could not run, nothing was measured, or `output` is a folder of something else.
     """
-    check_output(output)
+    _check_output(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
         staging = Path(temporary) / "result"
@@ -88,7 +88,7 @@ def open_web_ui(test: LoadTest, *, port: int) -> int:
         return child.wait()
 
 
-def check_output(output: Path) -> None:
+def _check_output(output: Path) -> None:
     """Refuse a folder whose files are not those of an earlier load test: they would be lost."""
     if output.exists() and not output.is_dir():
         raise TorchfinchError(f"{output} is a file", "name a folder: --output reports/loadtest")
