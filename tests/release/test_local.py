@@ -1,9 +1,11 @@
 """The whole of it with two real TorchServes, by the command line, with archives that know nothing of torchfinch."""
 
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,8 @@ def test_a_release_outlives_its_controller_and_a_broken_archive_never_gets_traff
         assert controller.poll() is None, controller.communicate()[1]
         time.sleep(0.2)
     controller.kill()
-    controller.communicate()
+    _, said = controller.communicate()
+    assert "starting the canary" in said
     servers = sorted(processes_of(project))
 
     with release.traffic(path="predictions/sizes", body=colour_image("red")) as statuses:
@@ -56,6 +59,8 @@ def test_a_release_outlives_its_controller_and_a_broken_archive_never_gets_traff
 
         assert controller.returncode == 0, said
         assert "2.0 is stable now" in said
+        told = [re.sub(r"[\d.:]+", "", line) for line in said.splitlines()]
+        assert all(before != after for before, after in pairwise(told)), "a wait is told once, however long it is"
         assert sorted(processes_of(project)) == servers, "nothing that serves is started again"
 
         release.manifest.write_text(release.manifest.read_text().replace("sizes-2.0", "sizes-3.0"))

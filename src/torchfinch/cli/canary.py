@@ -1,6 +1,7 @@
 """`torchfinch canary`: run a canary release on this machine, watch it, and tell it what to do."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
+    from rich.live import Live
+
     from torchfinch.release.controller import Tick
     from torchfinch.release.local.store import FileStore
 
@@ -190,37 +193,49 @@ def _show(run: "Callable[..., Tick]", store: "FileStore", *, until_done: bool) -
     """Turn the controller's loop and show each turn: a live table on a terminal, lines of news on a pipe."""
     from rich.live import Live
 
-    from torchfinch.release.local.store import last_record
+    if not err.is_terminal:
+        return run(until=_until(_News(), until_done=until_done))
+    with Live(console=err, auto_refresh=False) as live:
+        return run(until=_until(lambda _tick: _redraw(live, store), until_done=until_done))
+
+
+def _until(show: "Callable[[Tick], None]", *, until_done: bool) -> "Callable[[Tick], bool]":
+    """Show a turn, and say whether it is the last to wait for."""
     from torchfinch.release.state import UNDERWAY, Phase
-    from torchfinch.release.view import board, line
 
     def over(tick: "Tick") -> bool:
+        show(tick)
         at_rest = tick.decision.state.phase not in {*UNDERWAY, Phase.ROLLING_BACK}
         if until_done and tick.seen.offered is None and at_rest:
             raise TorchfinchError(f"there is nothing to release: {'; '.join(tick.trouble)}")
         return until_done and tick.outcome is not None
 
-    if err.is_terminal:
-        with Live(console=err, auto_refresh=False) as live:
+    return over
 
-            def until(tick: "Tick") -> bool:
-                record = last_record(store.history)
-                if record:
-                    live.update(board(record), refresh=True)
-                return over(tick)
 
-            return run(until=until)
-    known: list[object] = [None]
+def _redraw(live: "Live", store: "FileStore") -> None:
+    from torchfinch.release.local.store import last_record
+    from torchfinch.release.view import board
 
-    def until_piped(tick: "Tick") -> bool:
+    record = last_record(store.history)
+    if record:
+        live.update(board(record), refresh=True)
+
+
+class _News:
+    """Prints what a turn says that the one before did not; a reason in which only numbers changed is none."""
+
+    def __init__(self) -> None:
+        self._told: object = None
+
+    def __call__(self, tick: "Tick") -> None:
+        from torchfinch.release.view import line
+
         state = tick.decision.state
-        news = (state.phase, state.weight, tick.decision.notes, tick.trouble)
-        if news != known[0]:
-            known[0] = news
+        news = (state.phase, state.weight, re.sub(r"[\d.]+", "", state.reason), tick.decision.notes, tick.trouble)
+        if news != self._told:
+            self._told = news
             err.print("\n  ".join([line(tick), *tick.decision.notes, *tick.trouble]), markup=False, soft_wrap=True)
-        return over(tick)
-
-    return run(until=until_piped)
 
 
 def _ask(name: str, action: _Action | None = None, *, paused: bool | None = None) -> None:
