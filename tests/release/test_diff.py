@@ -10,6 +10,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from release.helpers import release
 from release.playing import Play
 
 from torchfinch.release.controller import Controller, Tick
@@ -270,3 +271,21 @@ def test_what_cannot_be_compared_holds_up_to_the_deadline(two: Two, fault: Calla
     two.until(lambda tick: tick.decision.state.phase is Phase.ROLLING_BACK)
     assert two.play.reason.startswith("no progress for 30 s: same inputs: ")
     assert re.search(said, two.play.reason), two.play.reason
+
+
+# --- with a real Envoy ---
+
+
+@pytest.mark.slow
+def test_servers_are_asked_past_the_router_and_one_that_fails_gets_no_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inputs").mkdir()
+    for number in range(10):
+        (tmp_path / "inputs" / f"{number}.png").write_text("x")
+    with release(tmp_path, "failing 2", diff={"inputs": "inputs", "maxLatencyRatio": None}) as it:
+        last = it.run().decision.state
+    assert last.phase is Phase.ROLLED_BACK
+    assert last.reason.startswith("disagreement: 20 % is over the limit of 5 % (2 of 10 inputs; the farthest apart: ")
+    assert last.total.canary.requests == 0
