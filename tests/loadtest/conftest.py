@@ -3,14 +3,21 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from PIL import Image
+from typer.testing import CliRunner, Result
+
+from torchfinch.cli.loadtest import loadtest
+
+Run = Callable[..., Result]
 
 GOOD = {"predicted_class": 3, "label": "three", "confidence": 0.97, "probabilities": {"three": 0.97}}
 
@@ -69,8 +76,8 @@ class Server:
     behaviour: Behaviour
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
+@contextmanager
+def serving() -> Iterator[Server]:
     behaviour = Behaviour()
     handler = type("Handler", (Predictions,), {"behaviour": behaviour})
     listening = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -83,7 +90,41 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def steady_server() -> Iterator[Server]:
+    """One for many tests: nobody changes how it behaves."""
+    with serving() as started:
+        yield started
+
+
+@pytest.fixture
 def image(tmp_path: Path) -> Path:
-    path = tmp_path / "three.png"
+    return make_image(tmp_path / "three.png")
+
+
+def make_image(path: Path) -> Path:
     Image.new("L", (8, 8), color=200).save(path)
     return path
+
+
+def invoke(url: str, image: Path, folder: Path, *options: str) -> Result:
+    """Run the command on the server; options override and add to short ones."""
+    app = typer.Typer()
+    app.command()(loadtest)
+    short = ["--image", str(image), "--duration", "1s", "--users", "2", "--output", str(folder / "out")]
+    return CliRunner().invoke(app, [url, "--model", "digits", *short, *options])
+
+
+@pytest.fixture
+def run(server: Any, image: Path, tmp_path: Path) -> Run:
+    return lambda *options, url=server.url: invoke(url, image, tmp_path, *options)
+
+
+def raise_error(result: Result) -> None:
+    assert result.exception is not None
+    raise result.exception

@@ -5,36 +5,21 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner, Result
+from loadtest.conftest import Run, invoke, make_image, raise_error
+from typer.testing import Result
+from waiting import within
 
-from torchfinch.cli.loadtest import loadtest
 from torchfinch.errors import TorchfinchError
-from torchfinch.loadtest import LoadTest, read_summary
+from torchfinch.loadtest import read_summary
 from torchfinch.project import carried
 
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def run(server: Any, image: Path, tmp_path: Path) -> Run:
-    """Run the command on the server; options override and add to short ones."""
-    app = typer.Typer()
-    app.command()(loadtest)
-
-    def invoke(*options: str, url: str = server.url) -> Result:
-        short = ["--image", str(image), "--duration", "1s", "--users", "2", "--output", str(tmp_path / "out")]
-        return CliRunner().invoke(app, [url, "--model", "digits", *short, *options])
-
-    return invoke
+pytestmark = pytest.mark.slow
 
 
 def summary(tmp_path: Path) -> dict[str, Any]:
@@ -42,28 +27,50 @@ def summary(tmp_path: Path) -> dict[str, Any]:
     return content
 
 
-def test_a_good_server_keeps_its_limits_and_leaves_every_file(server: Any, run: Run, tmp_path: Path) -> None:
-    result = run("--limit", "p95=5s", "--limit", "errors=0%", "--limit", "throughput=1")
+LIMITS = ("--limit", "p95=5s", "--limit", "errors=0%", "--limit", "throughput=1")
+
+
+@pytest.fixture(scope="module")
+def measured(steady_server: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A load test that keeps its limits: its folder, and what the command said."""
+    folder = tmp_path_factory.mktemp("measured")
+    return folder, invoke(steady_server.url, make_image(folder / "three.png"), folder, *LIMITS, "--json")
+
+
+def test_a_good_server_keeps_its_limits_and_leaves_every_file(
+    steady_server: Any, measured: tuple[Path, Result]
+) -> None:
+    folder, result = measured
     assert result.exit_code == 0, result.output
-    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+    assert {file.name for file in (folder / "out").iterdir()} == {
         "summary.json",
         "stats.csv",
         "history.csv",
         "report.html",
     }
-    measured = summary(tmp_path)
-    assert measured["failures"] == 0
-    assert measured["requests"] > 20
-    assert 1 <= measured["p50"] <= measured["p95"] <= measured["p99"]
-    assert [limit["ok"] for limit in measured["limits"]] == [True, True, True]
-    assert measured["requests"] == len(server.behaviour.asked) - 1  # the first one asks whether there is a server
+    found = summary(folder)
+    assert found["failures"] == 0
+    assert found["requests"] > 20
+    assert 1 <= found["p50"] <= found["p95"] <= found["p99"]
+    assert [limit["ok"] for limit in found["limits"]] == [True, True, True]
+    assert found["requests"] == len(steady_server.behaviour.asked) - 1  # the first one asks whether there is a server
 
 
-def test_the_last_answer_is_in_every_file(run: Run, tmp_path: Path) -> None:
-    run()
-    with (tmp_path / "out" / "stats.csv").open() as stream:
+def test_the_last_answer_is_in_every_file(measured: tuple[Path, Result]) -> None:
+    folder, _ = measured
+    with (folder / "out" / "stats.csv").open() as stream:
         rows = {row["Name"]: row for row in csv.DictReader(stream)}
-    assert int(rows["Aggregated"]["Request Count"]) == summary(tmp_path)["requests"]
+    assert int(rows["Aggregated"]["Request Count"]) == summary(folder)["requests"]
+
+
+def test_json_is_the_summary_alone_on_stdout(measured: tuple[Path, Result]) -> None:
+    folder, result = measured
+    assert json.loads(result.stdout) == summary(folder)
+
+
+def test_a_summary_survives_its_file(measured: tuple[Path, Result]) -> None:
+    folder, _ = measured
+    assert read_summary(folder / "out").to_dict() == summary(folder)
 
 
 def test_the_time_asked_for_is_the_time_measured(run: Run, tmp_path: Path) -> None:
@@ -162,10 +169,6 @@ def test_a_folder_gives_its_images_and_nothing_else(server: Any, run: Run, tmp_p
     assert set(server.behaviour.asked) == {len(image.read_bytes())}
 
 
-def test_json_is_the_summary_alone_on_stdout(run: Run, tmp_path: Path) -> None:
-    assert json.loads(run("--json").stdout) == summary(tmp_path)
-
-
 def test_an_earlier_result_is_replaced(run: Run, tmp_path: Path) -> None:
     run()
     run("--users", "1")
@@ -173,99 +176,14 @@ def test_an_earlier_result_is_replaced(run: Run, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.glob(".out*")] == []
 
 
-def test_a_folder_of_other_things_is_never_replaced(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.tex").write_text("important")
-    with pytest.raises(TorchfinchError, match=r"thesis\.tex, which is not of a load test"):
-        raise_error(run())
-    assert (tmp_path / "out" / "thesis.tex").read_text() == "important"
-
-
-def test_a_server_that_is_not_there_is_said_at_once(run: Run, tmp_path: Path) -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        began = time.monotonic()
-        with pytest.raises(TorchfinchError, match="no server answers at") as raised:
-            raise_error(run("--duration", "60s", url=url))
-    assert "torchfinch serve" in str(raised.value)
-    assert time.monotonic() - began < 5
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("url", ["http://", "nonsense", "ftp://127.0.0.1"])
-def test_an_address_that_is_none_is_said(run: Run, url: str) -> None:
-    with pytest.raises(TorchfinchError, match="no server answers at"):
-        raise_error(run(url=url))
-
-
-def test_a_model_that_is_not_served_is_said(run: Run) -> None:
-    with pytest.raises(TorchfinchError, match="has no model 'flowers'"):
-        raise_error(run("--model", "flowers"))
-
-
-def test_an_image_that_the_server_refuses_is_said_before_the_load_begins(
-    server: Any, run: Run, image: Path, tmp_path: Path
-) -> None:
-    image.write_bytes(server.behaviour.refuse)
-    with pytest.raises(TorchfinchError, match=r"three\.png is refused with HTTP 400: .*these bytes are no image"):
-        raise_error(run())
-    assert len(server.behaviour.asked) == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_without_a_server_of_the_folder_the_model_must_be_named(image: Path) -> None:
-    app = typer.Typer()
-    app.command()(loadtest)
-    with pytest.raises(TorchfinchError, match="the model must be named"):
-        raise_error(CliRunner().invoke(app, ["http://127.0.0.1:9", "--image", str(image)]))
-
-
-def test_images_that_are_not_there_are_said(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    app = typer.Typer()
-    app.command()(loadtest)
-    result = CliRunner().invoke(app, ["--model", "digits", "--image", str(tmp_path / "empty")])
-    assert "no image in" in str(result.exception)
-    assert CliRunner().invoke(app, ["--image", str(tmp_path / "gone.png")]).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    "options", [("--limit", "p95=500"), ("--duration", "soon"), ("--rate", "0"), ("--users", "0"), ("--check", "no")]
-)
-def test_a_usage_error_exits_2(run: Run, tmp_path: Path, options: tuple[str, str]) -> None:
-    assert run(*options).exit_code == 2
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_limit_of_bad_syntax_shows_valid_ones(run: Run) -> None:
-    assert "p95=500ms" in run("--limit", "p95=500").stderr
-
-
 @pytest.mark.parametrize(("number", "ignored_at_start"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_signal_ends_the_test_and_keeps_what_was_measured(
     server: Any, image: Path, tmp_path: Path, *, number: signal.Signals, ignored_at_start: bool
 ) -> None:
     """A shell starts `torchfinch loadtest … &` with SIGINT ignored; that must not keep locust running."""
-    program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
-    options = [
-        "--image",
-        str(image),
-        "--duration",
-        "60s",
-        "--users",
-        "2",
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    ignore = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"] if ignored_at_start else []
-    process = subprocess.Popen(
-        [*ignore, sys.executable, "-c", program, server.url, "--model", "digits", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    wait_until(lambda: len(server.behaviour.asked) > 50)
+    ignore = ("sh", "-c", "trap '' INT; exec \"$@\"", "sh") if ignored_at_start else ()
+    process = start(server, image, tmp_path, "--duration", "60s", "--users", "2", shell=ignore)
+    assert within(60, lambda: len(server.behaviour.asked) > 50)
     process.send_signal(number)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
@@ -283,23 +201,11 @@ def test_a_signal_ends_the_test_and_keeps_what_was_measured(
 def test_locusts_own_page_is_served_on_loopback_until_a_signal(
     server: Any, image: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    options = [
-        "--image",
-        str(image),
-        "--web",
-        "--web-port",
-        str(port),
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, server.url, "--model", "digits", *options], stderr=subprocess.PIPE, text=True
-    )
-    wait_until(lambda: answers(port))
+    process = start(server, image, tmp_path, "--web", "--web-port", str(port))
+    assert within(60, lambda: answers(port))
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert f"http://127.0.0.1:{port}" in stderr
@@ -307,24 +213,11 @@ def test_locusts_own_page_is_served_on_loopback_until_a_signal(
 
 
 def test_locust_ends_itself_when_its_parent_is_killed(server: Any, image: Path, tmp_path: Path) -> None:
-    program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
-    options = [
-        "--image",
-        str(image),
-        "--duration",
-        "60s",
-        "--users",
-        "1",
-        "--output",
-        str(tmp_path / "out"),
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, server.url, "--model", "digits", *options], stdout=subprocess.DEVNULL
-    )
-    wait_until(lambda: len(server.behaviour.asked) > 20)
+    process = start(server, image, tmp_path, "--duration", "60s", "--users", "1")
+    assert within(60, lambda: len(server.behaviour.asked) > 20)
     process.kill()
-    process.wait()
-    wait_until(lambda: locusts_on(server.url) == [])
+    process.communicate()
+    assert within(60, lambda: locusts_on(server.url) == [])
     assert not (tmp_path / "out").exists()
 
 
@@ -351,33 +244,11 @@ def test_a_locustfile_that_breaks_is_said(run: Run, tmp_path: Path, monkeypatch:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_summary_survives_its_file(run: Run, tmp_path: Path) -> None:
-    run("--limit", "p95=5s")
-    assert read_summary(tmp_path / "out").to_dict() == summary(tmp_path)
-
-
-@pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"url": 1}'])
-def test_a_file_that_is_no_summary_is_said(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "summary.json").write_text(content)
-    with pytest.raises(TorchfinchError, match=r"summary"):
-        read_summary(tmp_path)
-
-
-def test_the_settings_have_sensible_defaults(image: Path) -> None:
-    assert LoadTest(url="http://127.0.0.1:8080", model="digits", images=(image,)).seconds == 30
-
-
-def raise_error(result: Result) -> None:
-    assert result.exception is not None
-    raise result.exception
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def start(server: Any, image: Path, tmp_path: Path, *options: str, shell: tuple[str, ...] = ()) -> Popen[str]:
+    """The command as a process of its own; `shell` is what runs it."""
+    program = "import typer; from torchfinch.cli.loadtest import loadtest; typer.run(loadtest)"
+    command = [sys.executable, "-c", program, server.url, "--model", "digits", "--image", str(image)]
+    return Popen([*shell, *command, "--output", str(tmp_path / "out"), *options], stdout=PIPE, stderr=PIPE, text=True)
 
 
 def answers(port: int) -> bool:
