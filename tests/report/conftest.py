@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -159,12 +160,20 @@ def make_image(path: Path, *, size: tuple[int, int] = (80, 60)) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything a report can show, where the report looks for it; made once, to be copied."""
+    folder = tmp_path_factory.mktemp("everything")
+    make_run(folder / "runs" / "digits")
+    make_load(folder / "reports" / "loadtest")
+    make_release(folder / ".torchfinch" / "releases" / "digits")
+    make_image(folder / "heatmap.png")
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder that holds everything a report can show, where the report looks for it."""
+def project(everything: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder of one's own with everything in it."""
     monkeypatch.chdir(tmp_path)
-    make_run(tmp_path / "runs" / "digits")
-    make_load(tmp_path / "reports" / "loadtest")
-    make_release(tmp_path / ".torchfinch" / "releases" / "digits")
-    make_image(tmp_path / "heatmap.png")
+    shutil.copytree(everything, tmp_path, dirs_exist_ok=True)
     return tmp_path
