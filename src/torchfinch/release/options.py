@@ -49,8 +49,9 @@ class Diff(Fields):
     """Share of the inputs that the canary may answer otherwise than stable."""
     max_confidence_change: float | None = Field(default=0.2, gt=0, le=1)
     """How far the canary's mean confidence may lie from stable's, on either side."""
-    max_latency_ratio: float | None = Field(default=5.0, gt=0)
-    """Canary's latency as a multiple of stable's: the geometric mean over the inputs."""
+    max_latency_ratio: float | None = Field(default=None, gt=0)
+    """Canary's latency as a multiple of stable's: the geometric mean over the inputs. A server that has just started is
+    slow at first."""
 
 
 class Shadow(Fields):
