@@ -15,7 +15,8 @@ from torchfinch.report.words import day, minutes, number, percent
 OUTCOMES = {"Promoted": "promoted", "RolledBack": "rolled back"}
 MOST_POINTS = 400
 FAR = 3.0
-"""A limit more than so many times above the highest value would flatten the line; it is named instead of drawn."""
+"""A limit more than so many times above the highest value, and above the newest interval, would flatten the line; it is
+named instead of drawn."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _limited(
     """A chart of both arms, as high as their values and newest intervals need, with the limits that fit in."""
     highest = _highest(arms)
     newest = max((one.band[-1][2] for one in arms if one.band), default=0.0)
-    drawn = [one for one in limits if not highest or _highest([one]) <= FAR * highest]
+    drawn = [one for one in limits if not highest or _highest([one]) <= max(FAR * highest, newest)]
     stated = [f"{one.name} {text(one.points[-1][1])}" for one in limits]
     bands = ["bands: 95 % intervals"] if any(one.band for one in arms) else []
     top = max(_highest([*arms, *drawn]), newest) or None
