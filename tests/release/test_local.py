@@ -50,6 +50,7 @@ def test_a_release_outlives_its_controller_and_a_broken_archive_never_gets_traff
     controller.kill()
     _, said = controller.communicate()
     assert "starting the canary" in said
+    assert said.count("sizes 1.0 is stable") == 1
     servers = sorted(processes_of(project))
 
     with release.traffic(path="predictions/sizes", body=colour_image("red")) as statuses:

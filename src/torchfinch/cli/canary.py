@@ -235,7 +235,8 @@ class _News:
         news = (state.phase, state.weight, re.sub(r"[\d.]+", "", state.reason), tick.decision.notes, tick.trouble)
         if news != self._told:
             self._told = news
-            err.print("\n  ".join([line(tick), *tick.decision.notes, *tick.trouble]), markup=False, soft_wrap=True)
+            notes = [note for note in tick.decision.notes if note != state.reason]
+            err.print("\n  ".join([line(tick), *notes, *tick.trouble]), markup=False, soft_wrap=True)
 
 
 def _ask(name: str, action: _Action | None = None, *, paused: bool | None = None) -> None:
