@@ -1,5 +1,6 @@
 """Everything real: the project's manifests, TorchServes in pods, a gateway, Prometheus, Locust, the controller."""
 
+import base64
 import json
 import os
 import signal
@@ -26,9 +27,15 @@ FASTER = {
         "steps": [{"weight": 25}, {"weight": 50}, {"weight": 100}],
         "analysis": {"interval": "1s", "minRequests": 60, "maxLatencyRatio": 20},
         "evidence": {"kind": "Prometheus", "address": PROMETHEUS},
+        "diff": {"inputs": "digits"},
         "scaleDownDelay": "1s",
     },
 }
+_POD = "/spec/template/spec"
+INPUTS = [  # the volume's folder is where the mount would be in a container
+    {"op": "replace", "path": f"{_POD}/containers/0/args", "value": ["controller", "--inputs", "$(VOLUME_DIGITS)/.."]},
+    {"op": "add", "path": f"{_POD}/volumes", "value": [{"name": "digits", "configMap": {"name": "inputs"}}]},
+]
 
 
 def archives(folder: Path) -> None:
@@ -41,6 +48,15 @@ def archives(folder: Path) -> None:
         pack_run(run, name="digits", version=version, handler=handler, output=folder / f"{version}.mar")
 
 
+def inputs(folder: Path) -> list[str]:
+    """The golden requests as text, for the cluster's stand-in for a node knows no binaryData."""
+    images = sorted((folder.parent / "run" / "golden").glob("*.png"))
+    for image in images:
+        body = {"image": base64.b64encode(image.read_bytes()).decode()}
+        (folder / f"{image.stem}.json").write_text(json.dumps(body))
+    return [f"{image.stem}.json" for image in images]
+
+
 def overlay(folder: Path, version: str) -> Path:
     """What a user's own overlay is: the shipped one with a few settings, and both Deployments at a version."""
     folder.mkdir(exist_ok=True)
@@ -49,7 +65,11 @@ def overlay(folder: Path, version: str) -> Path:
         "resources": [os.path.relpath(ROOT / "k8s" / "overlays" / "local", folder)],
         "images": [{"name": "digits", "newTag": version}],
         "replicas": [{"name": "torchfinch-controller", "count": 2}],
-        "patches": [{"path": "release.yaml"}],
+        "configMapGenerator": [{"name": "inputs", "namespace": "digits", "files": inputs(folder)}],
+        "patches": [
+            {"path": "release.yaml"},
+            {"target": {"kind": "Deployment", "name": "torchfinch-controller"}, "patch": yaml.safe_dump(INPUTS)},
+        ],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
     return folder
@@ -92,6 +112,7 @@ def test_a_good_version_is_promoted_and_a_broken_one_taken_back_without_a_failed
     ended(world, "Promoted")
     assert leader(world) != killed
     assert weights(world) == [100, 0]
+    assert "3 of 3 inputs are answered as by stable" in str(world.get("canary", "digits")["status"]["decisions"])
     stable = world.get("deployment", "digits-stable")["spec"]["template"]["spec"]
     assert stable["containers"][0]["image"] == "digits:2.0"
     world.kubectl("wait", "-n", "digits", "deployment/digits-canary", "--for=jsonpath={.spec.replicas}=0")
