@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -211,6 +212,14 @@ def test_a_database_that_breaks_meanwhile_is_told_and_the_run_folder_is_unharmed
     with pytest.raises(TorchfinchError, match=r"no such table: params \(hint: torchfinch runs track .*/a tries again"):
         train()
     assert (tmp_path / "a" / "model.json").exists()
+
+
+def test_a_database_that_another_program_has_locked_is_told(database: str, colour_archive: Path) -> None:
+    registry = open_registry(f"{database}?timeout=0")
+    with closing(sqlite3.connect(database.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TorchfinchError, match=r"is locked by another program \(hint: wait until it has ended"):
+            registry.register(colour_archive)
 
 
 def test_an_unknown_alias_and_a_missing_model_are_told(database: str, colour_archive: Path, tmp_path: Path) -> None:

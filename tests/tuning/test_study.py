@@ -1,9 +1,11 @@
 """A study of real estimators: what is tried, what is given up, what is remembered."""
 
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
@@ -198,3 +200,21 @@ def test_processes_share_a_study_and_no_candidate_is_tried_twice(irises: Problem
     alone = tune(irises, points, sampler="grid", prune=False)
     tried = [sorted((str(trial.values), trial.score) for trial in tuned.trials) for tuned in (shared, alone)]
     assert tried[0] == tried[1]
+
+
+def test_a_database_that_another_program_has_locked_is_told_at_the_beginning_and_later(
+    irises: Problem, tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path}/tune.db?timeout=0"
+    said = "is locked by another program .*the same command then goes on with the study"
+
+    with closing(sqlite3.connect(tmp_path / "tune.db", isolation_level=None)) as other:
+
+        def lock(_trial: Trial) -> None:
+            other.execute("BEGIN EXCLUSIVE")
+
+        with pytest.raises(TorchfinchError, match=said):
+            tune(irises, read_space(C), trials=2, storage=storage, told=lock)
+        with pytest.raises(TorchfinchError, match=said):
+            tune(irises, read_space(C), trials=2, storage=storage)
+    assert len(tune(irises, read_space(C), trials=2, storage=storage).trials) == 2

@@ -16,6 +16,8 @@ WEIGHTS = "weights_digest"
 """Tag of a run and of a model's version: the SHA-256 of the weights that the one made and the other serves."""
 _ADDRESSES = "--registry takes a database, sqlite:///mlflow.db, or a server, http://HOST:5000"
 
+_SERVER = "wait until it has ended; programs that write at the same time need a server, see mlflow server --help"
+
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else its pages show language models' traces first
 
 
@@ -42,15 +44,17 @@ def shown(uri: str) -> str:
 
 
 @contextmanager
-def told(uri: str, hint: str = _ADDRESSES) -> Iterator[None]:
+def told(uri: str, hint: str | None = None) -> Iterator[None]:
     """What MLflow, its database or the way there says against the block, as one line."""
     try:
         yield
     except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         if _unreachable(error):
             raise TorchfinchError(f"{shown(uri)} does not answer", _ADDRESSES) from error
+        if "database is locked" in str(error):
+            raise TorchfinchError(f"{shown(uri)} is locked by another program", hint or _SERVER) from error
         sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip())[0]
-        raise TorchfinchError(f"{shown(uri)}: {sentence}", hint) from error
+        raise TorchfinchError(f"{shown(uri)}: {sentence}", hint or _ADDRESSES) from error
 
 
 def _unreachable(error: BaseException | None) -> bool:

@@ -3,6 +3,8 @@
 import json
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +33,39 @@ def open_study(problem: Problem, space: Space, storage: str | None) -> optuna.St
     Raises:
         TorchfinchError: the storage cannot be used, or holds a study of that name that asks something else.
     """
-    try:
-        if storage:
-            _make_folder(storage)
-        study = optuna.create_study(study_name=problem.name, storage=storage, direction="maximize", load_if_exists=True)
-    except (SQLAlchemyError, OptunaError, ImportError, OSError, ValueError) as error:
-        shown, reason = re.sub(r"//[^/@]*@", "//***@", str(storage)), str(error).splitlines()[0]  # without a password
-        raise TorchfinchError(f"the storage {shown} cannot be used: {reason}", "such as sqlite:///tune.db") from error
-    _same_question(study, problem, space)
-    _bury(study)
+    with usable(storage):
+        try:
+            if storage:
+                _make_folder(storage)
+            study = optuna.create_study(
+                study_name=problem.name, storage=storage, direction="maximize", load_if_exists=True
+            )
+        except (ImportError, OSError, ValueError) as error:
+            raise _refused(storage, error) from error
+        _same_question(study, problem, space)
+        _bury(study)
     return study
+
+
+@contextmanager
+def usable(storage: str | None) -> Iterator[None]:
+    """What the database of the trials says against the block, as one line."""
+    try:
+        yield
+    except (SQLAlchemyError, OptunaError) as error:
+        raise _refused(storage, error) from error
+
+
+def _refused(storage: str | None, error: Exception) -> TorchfinchError:
+    shown = re.sub(r"//[^/@]*@", "//***@", str(storage))  # without a password
+    if "database is locked" in f"{error} {error.__cause__}":
+        return TorchfinchError(
+            f"the storage {shown} is locked by another program",
+            "wait until it has ended; the same command then goes on with the study",
+        )
+    return TorchfinchError(
+        f"the storage {shown} cannot be used: {str(error).splitlines()[0]}", "such as sqlite:///tune.db"
+    )
 
 
 def this_process() -> str:

@@ -20,7 +20,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.tuning.problem import Problem
 from torchfinch.tuning.result import Trial, Tuned, read_study, read_trial
 from torchfinch.tuning.space import Space, ends, grid
-from torchfinch.tuning.storage import DIED, WORKER, open_study, this_process
+from torchfinch.tuning.storage import DIED, WORKER, open_study, this_process, usable
 
 Sampler = Literal["grid", "random", "tpe", "gp"]
 """Every point; at random; tree-structured Parzen estimator; Gaussian process."""
@@ -67,9 +67,10 @@ def tune(
     study.pruner = MedianPruner(n_warmup_steps=2) if prune else NopPruner()
     counted = sum(trial.state.name != "WAITING" and not trial.user_attrs.get(DIED) for trial in known)
     parallel = Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator_unordered")
-    for trial in parallel(delayed(_try)(problem, asked) for asked in _ask(study, space, wanted - counted)):
-        told(trial)
-    tuned = read_study(study, problem.metric)
+    with usable(storage):
+        for trial in parallel(delayed(_try)(problem, asked) for asked in _ask(study, space, wanted - counted)):
+            told(trial)
+        tuned = read_study(study, problem.metric)
     assert tuned.best
     return tuned
 
