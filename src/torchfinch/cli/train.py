@@ -46,7 +46,6 @@ def train(
     flags = pairs(setting)
     from functools import partial
 
-    from torchfinch.archive import pack_run
     from torchfinch.archive.sources import check_handler, check_name
     from torchfinch.registry import tracking
     from torchfinch.training import from_environment, load_recipe, rank, read_config
@@ -68,14 +67,18 @@ def train(
         if rank():
             return
         err.print(table(("result", ""), _rows(run, perf_counter() - start)))
-        if not pack:
-            print(run.folder)
-            return
         output = output or Path("model_store") / f"{loaded.name}.mar"
-        pack_run(run.folder, name=loaded.name, version=version, output=output, handler=handler)
-        size = output.stat().st_size / 1e6
-        err.print(f"packed {loaded.name} {version}, {size:.1f} MB; next: torchfinch verify {output}")
-        print(output)
+        if pack:
+            _pack(run.folder, name=loaded.name, version=version, output=output, handler=handler)
+        print(output if pack else run.folder)
+
+
+def _pack(run: Path, *, name: str, version: str, output: Path, handler: Path | None) -> None:
+    from torchfinch.archive import pack_run
+
+    pack_run(run, name=name, version=version, output=output, handler=handler)
+    size = output.stat().st_size / 1e6
+    err.print(f"packed {name} {version}, {size:.1f} MB; next: torchfinch verify {output}")
 
 
 def _fill(run: Path, folder: Path) -> None:

@@ -56,8 +56,7 @@ def tune(
     was killed. The folder has best.yaml and study.html.
     """
     from torchfinch.cli.settings import pairs
-    from torchfinch.files import write_whole
-    from torchfinch.tuning import images_problem, read_space, render_page
+    from torchfinch.tuning import images_problem, read_space
     from torchfinch.tuning import tune as run_study
 
     subject = read_subject(name, data=data, setting=setting)
@@ -89,17 +88,26 @@ def tune(
     except KeyboardInterrupt:
         err.print("the trials that ended are kept; the same command goes on with the study")
         raise
-    write_whole(folder / "study.html", render_page(tuned))
-    write_whole(folder / "best.yaml", _config(tuned, subject))
+    page, best = _write(folder, tuned, subject)
     counts = ", ".join(f"{tuned.count(state)} {state}" for state in ("complete", "pruned", "failed"))
     err.print(f"{len(tuned.trials)} trials: {counts}; the best:")
     err.print(_table(tuned))
-    command = "crossval" if subject.step else "train"
-    err.print(f"page {folder / 'study.html'}; next: torchfinch {command} {folder / 'best.yaml'}", soft_wrap=True)
+    err.print(f"page {page}; next: torchfinch {'crossval' if subject.step else 'train'} {best}", soft_wrap=True)
     if as_json:
         out.print_json(data=tuned.to_dict())
     else:
-        print(folder / "best.yaml")
+        print(best)
+
+
+def _write(folder: Path, tuned: Tuned, subject: Subject) -> tuple[Path, Path]:
+    """The page of the study, and the best settings; returns where they lie."""
+    from torchfinch.files import write_whole
+    from torchfinch.tuning import render_page
+
+    page, best = folder / "study.html", folder / "best.yaml"
+    write_whole(page, render_page(tuned))
+    write_whole(best, _config(tuned, subject))
+    return page, best
 
 
 def _config(tuned: Tuned, subject: Subject) -> str:
