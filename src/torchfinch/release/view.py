@@ -43,8 +43,9 @@ def board(record: Record, *notes: str) -> Group:
     for check in record["checks"]:
         value, limit = (shown(check[key], check.get("unit", "number")) for key in ("value", "limit"))
         grid.add_row(check["name"], "", value, limit, _VERDICTS[check["verdict"]])
-    news = [escape(text) for text in (*record["notes"], *record["trouble"], *notes)]
-    return Group(title, grid, *news)
+    news = dict.fromkeys((*record["notes"], *record["trouble"], *notes))
+    news.pop(record["reason"], None)
+    return Group(title, grid, *map(escape, news))
 
 
 def summary(name: str, state: State, record: Record | None) -> tuple[object, ...]:

@@ -13,6 +13,13 @@ TONES = {"Promoted": "good", "Promoting": "good", "RolledBack": "bad", "RollingB
 CLAIMS = ("failing more than stable", "slower than stable", "failing over the limit", "refusing more than stable")
 """What the policy `sequential` gathers evidence for."""
 SIGNS = {"pass": "✓", "fail": "✗", "hold": "…", "skip": "-"}
+_TEXTS: Mapping[str, Callable[[float], str]] = {
+    "number": number,
+    "share": percent,
+    "seconds": lambda seconds: milliseconds(1000 * seconds),
+    "odds": lambda odds: f"1 in {odds:,.0f}",
+}
+"""By a check's unit."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ def _sample(role: str, arm: Mapping[str, Any]) -> Sample:
 
 
 def _check(check: Mapping[str, Any]) -> Check:
-    text, least = _unit(check["name"]), check["note"] == "at least"
+    text, least = _text(check), check["note"] == "at least"
     return Check(
         name=check["name"],
         value="none" if check["value"] is None else text(check["value"]),
@@ -164,13 +171,11 @@ def _check(check: Mapping[str, Any]) -> Check:
     )
 
 
-def _unit(name: str) -> Callable[[float], str]:
-    """How a check's numbers are written; the history has latencies in seconds."""
-    if "latency" in name:
-        return lambda value: milliseconds(1000 * value)
-    if "duration" in name:
+def _text(check: Mapping[str, Any]) -> Callable[[float], str]:
+    """How a check's numbers are written."""
+    if check["name"] == "step duration":
         return lambda value: f"{value:.0f} s"
-    return percent if "error" in name else number
+    return _TEXTS[check.get("unit", "number")]
 
 
 def _action(action: Mapping[str, Any]) -> str:
