@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their digests."""
+"""Files written whole or not at all, their digests, and what YAML files hold."""
 
 import hashlib
 import os
@@ -6,6 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from torchfinch.errors import TorchfinchError
 
 
 @contextmanager
@@ -34,6 +39,36 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file of a person holds.
+
+    Raises:
+        TorchfinchError: it cannot be read, or is no YAML.
+    """
+    try:
+        return parse_yaml(path.read_text(encoding="utf-8"), source=str(path))
+    except OSError as error:
+        raise TorchfinchError(f"{path} cannot be read: {error.strerror}", "name another file") from error
+    except UnicodeDecodeError as error:
+        raise TorchfinchError(f"{path} is no text in UTF-8: {error}", "name another file") from error
+
+
+def parse_yaml(text: str, *, source: str) -> Any:
+    """What YAML text holds; `source` is what an error calls it.
+
+    Raises:
+        TorchfinchError: it is no YAML; names the line.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        problem = str(error.problem).replace("'<stream end>'", "the end of the file")
+        raise TorchfinchError(f"{source}{line}, is no YAML: {problem}", "mend it there or a line above") from error
+    except yaml.YAMLError as error:
+        raise TorchfinchError(f"{source} is no YAML: {' '.join(str(error).split())}", "mend it") from error
 
 
 def _umask() -> int:

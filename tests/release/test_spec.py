@@ -66,7 +66,7 @@ def test_a_spec_survives_json() -> None:
         ("kind: CanaryRelease", "kind: Canary", r"kind: .*'CanaryRelease', got 'Canary'"),
         ("name: digits", "name: ../digits", r"metadata\.name: "),
         ("type: promote", "type: destroy", r"spec\.action\.type: "),
-        ("spec:", "spec: [", r"is not YAML"),
+        ("spec:", "spec: [", r"line \d+, is no YAML"),
     ],
 )
 def test_a_fault_is_told_in_one_line_with_its_place(old: str, new: str, message: str) -> None:

@@ -111,7 +111,7 @@ def test_a_file_names_its_recipe_and_its_settings_in_either_form(tmp_path: Path)
         (b"epochs: 3", "names no recipe"),
         (b"- 1", "names no recipe"),
         (b"a: [", "is no YAML"),
-        (b"\xff\xfe\x00", "no YAML"),
+        (b"\xff\xfe\x00", "no text in UTF-8"),
     ],
 )
 def test_a_file_that_is_no_config_is_told(tmp_path: Path, content: bytes, message: str) -> None:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from torchfinch.archive.golden import Golden
 from torchfinch.errors import TorchfinchError
-from torchfinch.files import sha256
+from torchfinch.files import parse_yaml, sha256
 
 MANIFEST = "MAR-INF/MANIFEST.json"
 DIGESTS = "MAR-INF/DIGESTS.json"
@@ -150,10 +148,7 @@ def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
 
 
 def _config(archive: zipfile.ZipFile, name: str | None) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(_text(archive, name) or "") if name else {}
-    except yaml.YAMLError as error:
-        raise TorchfinchError(f"{name} is no YAML: {error}", "pack the archive again") from error
+    content = parse_yaml(_text(archive, name) or "", source=name) if name else {}
     return content if isinstance(content, dict) else {}
 
 

@@ -5,12 +5,12 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.experiment.assignment import BUCKETS, Variant, bucket_of, variant_of
 from torchfinch.experiment.web import HEADER
+from torchfinch.files import read_yaml
 
 _HINT = "docs/experiments.md has every field"
 MetricName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=64)]
@@ -112,12 +112,7 @@ def read_experiment(path: Path) -> Experiment:
 
     Raises `TorchfinchError` with the first fault and its place; a key that is not known names the nearest one.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TorchfinchError(f"{path} cannot be read: {error.strerror}", "name another with --file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TorchfinchError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     try:
         return Experiment.model_validate(content)
     except ValidationError as error:

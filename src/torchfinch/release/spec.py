@@ -7,10 +7,10 @@ Its shape is that of the custom resource of the same kind, so that one manifest 
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.files import parse_yaml
 from torchfinch.release.backends import ROUTES, Route, Source
 from torchfinch.release.fields import Duration, Fields
 from torchfinch.release.options import Diff, ExternalCheck, Force, Notify, Shadow
@@ -173,10 +173,7 @@ def parse_manifest(text: str, *, source: str = "manifest") -> Manifest:
 
     Raises `TorchfinchError` with the first fault, its place and what is allowed there; `source` names the file.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise TorchfinchError(f"{source} is not YAML: {' '.join(str(error).split())}") from error
+    content = parse_yaml(text, source=source)
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.files import read_yaml
 from torchfinch.training.settings import Section, Settings
 
 ENVIRONMENT = "TORCHFINCH_TRAIN_"
@@ -46,12 +46,7 @@ def read_config(path: Path) -> tuple[str, dict[str, Any]]:
     Raises:
         TorchfinchError: the file cannot be read, is no YAML mapping, or names no recipe.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TorchfinchError(f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TorchfinchError(f"{path} is no YAML: {' '.join(str(error).split())}", "mend the file") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("recipe"), str):
         raise TorchfinchError(f"{path} names no recipe", "begin it with a line such as: recipe: digits")
     return content["recipe"], {str(name): value for name, value in content.items() if name != "recipe"}
