@@ -202,6 +202,11 @@ def test_only_endpoints_that_are_ready_and_stay_are_counted() -> None:
     assert ready_endpoints([{"endpoints": endpoints}, {"endpoints": None}]) == {"a": "10.0.0.1"}
 
 
+def test_an_address_of_ipv6_is_written_as_a_url_needs_it() -> None:
+    endpoint = {"addresses": ["fd00::1"], "targetRef": {"name": "a"}}
+    assert ready_endpoints([{"endpoints": [endpoint]}]) == {"a": "[fd00::1]"}
+
+
 PAGE = """
 # HELP ignored
 ts_inference_requests_total{model_name="digits",hostname="h",} 40.0

@@ -63,13 +63,13 @@ def _told(deployment: Object, kind: str, status: str) -> str:
 
 
 def ready_endpoints(slices: Iterable[Object]) -> dict[str, str]:
-    """Addresses of the pods in the slices of a Service that can answer, by the pods' names."""
+    """Addresses, as a URL writes them, of the pods in a Service's slices that can answer, by the pods' names."""
     found = {}
     for endpoint in [endpoint for each in slices for endpoint in each.get("endpoints") or []]:
         conditions = endpoint.get("conditions", {})
         if conditions.get("ready", True) and not conditions.get("terminating"):
             address = endpoint["addresses"][0]
-            found[endpoint.get("targetRef", {}).get("name", address)] = address
+            found[endpoint.get("targetRef", {}).get("name", address)] = f"[{address}]" if ":" in address else address
     return found
 
 
