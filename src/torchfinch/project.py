@@ -48,6 +48,8 @@ def create(folder: Path) -> None:
             made = Path(temporary) / "project"
             _fill(made, name=folder.resolve().name)
             made.replace(folder)
+    except shutil.Error as error:  # what copytree met, file by file: the source, the target, and why
+        raise TorchfinchError(f"{folder} cannot be made: {error.args[0][0][2]}", "choose another place") from error
     except OSError as error:
         raise TorchfinchError(f"{folder} cannot be made: {error.strerror}", "choose another place") from error
 

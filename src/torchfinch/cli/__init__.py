@@ -1,10 +1,11 @@
 """The command line: parse, call the library, print. Errors are one line that says what to do."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -40,6 +41,13 @@ _COMMANDS = {  # in the order of the way from a script to production
     "abtest": "abtest:app",
     "report": "report:report",
 }
+_NOT_WRITTEN = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "name another place",
+    errno.EACCES: "name another place, or have somebody give you the right",
+    errno.EPERM: "name another place, or have somebody give you the right",
+}
 
 
 def build() -> typer.Typer:
@@ -70,14 +78,22 @@ def main(app: Callable[[], object] | None = None) -> None:
     try:
         (app or build())()
     except TorchfinchError as error:
-        hint = f"\n  [dim]{escape(error.hint)}[/dim]" if error.hint else ""
-        err.print(f"[bold red]error:[/bold red] {escape(error.message)}{hint}", soft_wrap=True)
-        sys.exit(1)
+        _fail(error)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        _fail(TorchfinchError(f"{error.filename or 'a file'}: {error.strerror}", _NOT_WRITTEN[error.errno]))
+
+
+def _fail(error: TorchfinchError) -> NoReturn:
+    hint = f"\n  [dim]{escape(error.hint)}[/dim]" if error.hint else ""
+    err.print(f"[bold red]error:[/bold red] {escape(error.message)}{hint}", soft_wrap=True)
+    sys.exit(1)
 
 
 def _print_version(wanted: bool) -> None:
