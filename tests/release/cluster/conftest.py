@@ -205,7 +205,7 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def cluster(control_plane: Path, request: pytest.FixtureRequest) -> Cluster:
     """A namespace of its own with both Deployments, Services, a route, and a release at rest."""
-    namespace = f"t{abs(hash(request.node.name)) % 10**8}"
+    namespace = f"t{abs(hash(request.node.nodeid)) % 10**8}"
     made = Cluster(control_plane, namespace)
     made("create", "namespace", namespace)
     made("apply", "-f", str(ROOT / "k8s" / "controller" / "rbac.yaml"))
