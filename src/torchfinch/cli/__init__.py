@@ -87,7 +87,8 @@ def main(app: Callable[[], object] | None = None) -> None:
     except OSError as error:
         if error.errno not in _NOT_WRITTEN:
             raise
-        _fail(TorchfinchError(f"{error.filename or 'a file'}: {error.strerror}", _NOT_WRITTEN[error.errno]))
+        place = f"{error.filename}: " if error.filename else ""  # a disk may be full where no file is named
+        _fail(TorchfinchError(f"{place}{error.strerror}", _NOT_WRITTEN[error.errno]))
 
 
 def _fail(error: TorchfinchError) -> NoReturn:
