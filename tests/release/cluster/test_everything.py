@@ -28,7 +28,7 @@ FASTER = {
         "analysis": {"interval": "1s", "minRequests": 60, "maxLatencyRatio": 20},
         "evidence": {"kind": "Prometheus", "address": PROMETHEUS},
         "diff": {"inputs": "digits"},
-        "scaleDownDelay": "1s",
+        "scaleDownDelay": "5s",  # the last failures are scraped before their pod goes
     },
 }
 _POD = "/spec/template/spec"
