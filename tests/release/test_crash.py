@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from torchfinch.release.adapters import Request
 from torchfinch.release.simulated import World
 from torchfinch.release.spec import Action, Spec
-from torchfinch.release.state import Phase
+from torchfinch.release.state import Arm, Phase
 
 MakeSpec = Callable[..., Spec]
 STEPS = [0, 5, 25, 50, 100]
+BASELINE = {"route": {"kind": "HTTPRoute", "name": "digits"}, "baseline": {"deployment": "digits-baseline"}}
 
 
 class Killed(BaseException):
@@ -36,13 +37,16 @@ class Watched:
 
     def __post_init__(self) -> None:
         self.world.touched = self.touched
+        self.world.baseline = Arm() if self.spec.baseline else None
         self.controller = self.world.controller(self.spec)
         self.weights = [0]
 
     def touched(self, call: str) -> None:
         if call == "after set_weight":
             self.check_weight()
-        if call == "before deploy" and self.world.stable.ready:
+        if call == "before deploy":
+            self.deployed = self.world.canary
+        if call == "after deploy" and self.world.canary is not self.deployed and self.world.stable.ready:
             assert self.world.weight == 0, "a canary was replaced while it served"
         if call == "after promote":
             assert self.world.stable.digest not in self.rolled_back, "promoted after it was rolled back"
@@ -72,6 +76,7 @@ class Watched:
         self.lost_weights = False
 
     lost_weights: bool = False
+    deployed: Arm | None = None
 
     def tick(self) -> Phase | None:
         try:
@@ -98,10 +103,13 @@ class Watched:
         elif name == "hand":
             self.world.weight = value
         elif name == "restart":
+            mark = self.world.mark
+            if mark and mark.revision > self.world.load().revision:  # nothing is left that knows of it
+                self.rolled_back.discard(mark.canary)
             self.world.restart_router()
             self.weights.append(0)
             self.lost_weights = True
-        elif name == "lose":
+        elif name == "lose" and (value != "baseline" or self.spec.baseline):
             self.world.lose(value)
         elif name == "break":
             self.world.broken ^= {value}
@@ -143,7 +151,7 @@ EVENTS = st.lists(
         st.tuples(st.just("ask"), st.sampled_from(["promote", "abort", "retry", "skip", "resume"])),
         st.tuples(st.just("hand"), st.sampled_from([0, 3, 5, 20, 25, 60, 100])),
         st.tuples(st.just("restart"), st.none()),
-        st.tuples(st.just("lose"), st.sampled_from(["canary", "stable"])),
+        st.tuples(st.just("lose"), st.sampled_from(["canary", "stable", "baseline"])),
         st.tuples(st.just("break"), st.sampled_from(["set_weight", "observe", "read", "promote", "deploy"])),
         st.tuples(st.just("pause"), st.booleans()),
     ),
@@ -152,15 +160,15 @@ EVENTS = st.lists(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(EVENTS, st.sampled_from([None, {"percent": 50}]))
+@given(EVENTS, st.sampled_from([{}, {"shadow": {"percent": 50}}, BASELINE]))
 def test_no_order_of_kills_and_interference_breaks_a_release(
-    make_spec: MakeSpec, events: list[tuple[str, Any]], shadow: dict[str, Any] | None
+    make_spec: MakeSpec, events: list[tuple[str, Any]], more: dict[str, Any]
 ) -> None:
-    watched = Watched(make_spec(shadow=shadow))
+    watched = Watched(make_spec(**more))
     for event in events:
         watched.do(event)
     outcome = watched.settle()
-    assert (watched.world.weight, watched.world.mirror) == (0, 0)
+    assert (watched.world.weight, watched.world.mirror, watched.world.baseline_weight) == (0, 0, 0)
     if outcome is Phase.PROMOTED:
         assert watched.world.stable.digest == watched.world.offered
     if outcome is Phase.ROLLED_BACK:
@@ -168,12 +176,12 @@ def test_no_order_of_kills_and_interference_breaks_a_release(
 
 
 @pytest.mark.parametrize("bad", [0.0, 0.3], ids=["good", "bad"])
-@pytest.mark.parametrize("shadow", [None, {"percent": 50}], ids=["", "shadow"])
+@pytest.mark.parametrize("more", [{}, {"shadow": {"percent": 50}}, BASELINE], ids=["", "shadow", "baseline"])
 @pytest.mark.parametrize("death", range(80))
 def test_a_kill_at_each_single_moment_changes_no_outcome(
-    make_spec: MakeSpec, death: int, bad: float, shadow: dict[str, Any] | None
+    make_spec: MakeSpec, death: int, bad: float, more: dict[str, Any]
 ) -> None:
-    watched = Watched(make_spec(shadow=shadow), dies_in=death)
+    watched = Watched(make_spec(**more), dies_in=death)
     for _ in range(40):
         watched.do(("serve", (3000, bad)))
     assert watched.settle() is (Phase.ROLLED_BACK if bad else Phase.PROMOTED)

@@ -26,6 +26,10 @@ class View:
     synced: bool = True
     """Whether what routes has taken up what is set."""
     trouble: tuple[str, ...] = ()
+    baseline: Arm | None = None
+    """None for a release without one."""
+    baseline_weight: int = 0
+    """Its percentage."""
 
 
 class Router(Protocol):
@@ -53,7 +57,10 @@ class Router(Protocol):
         """
 
     def retire(self) -> None:
-        """End the canary's servers."""
+        """End the servers of canary and baseline."""
+
+    def balance(self) -> None:
+        """Give the baseline its share at the weight that is set; called only where the spec has one."""
 
 
 class Evidence(Protocol):

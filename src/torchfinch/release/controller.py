@@ -22,6 +22,7 @@ from torchfinch.release.state import (
     UNDERWAY,
     Act,
     Arm,
+    Balance,
     Decision,
     Deploy,
     Phase,
@@ -138,6 +139,8 @@ class Controller:
             synced=view.synced,
             stable=view.stable,
             canary=view.canary,
+            baseline=view.baseline,
+            baseline_weight=view.baseline_weight,
             reading=reading,
             findings=self._checks.findings(spec, state, release=self._store.name) if judged else (),
             compared=self._differ.found(spec, state, view.canary) if self._differ else None,
@@ -153,6 +156,8 @@ class Controller:
             self._router.promote(act.digest)
         elif isinstance(act, Retire):
             self._router.retire()
+        elif isinstance(act, Balance):
+            self._router.balance()
 
     def _try(self, step: Callable[[], Value], trouble: list[str]) -> Value | None:
         """What `step` returns; an expected failure is reported, and the next turn tries again."""

@@ -20,17 +20,20 @@ from torchfinch.release.answers import (
     start,
     wait,
 )
+from torchfinch.release.baseline import baseline_share
 from torchfinch.release.judging import first_requests, judged
 from torchfinch.release.spec import Spec
 from torchfinch.release.state import (
     UNDERWAY,
     Act,
+    Balance,
     Decision,
     Deploy,
     Phase,
     Promote,
     Retire,
     Seen,
+    SetWeight,
     State,
 )
 
@@ -41,11 +44,21 @@ _FIRST = 10
 def decide(spec: Spec, state: State, seen: Seen, now: float) -> Decision:
     """What to do at `now` (seconds since 1970); the same arguments give the same decision."""
     at = look(spec, state, seen, now)
-    for rule in RULES:
-        decision = rule(at)
-        if decision:
-            return replace(decision, notes=(*at.notes, *decision.notes))
-    return judged(at)
+    decision = next(filter(None, (rule(at) for rule in RULES)), None) or judged(at)
+    return _balanced(at, replace(decision, notes=(*at.notes, *decision.notes)))
+
+
+def _balanced(at: Look, decision: Decision) -> Decision:
+    """Whatever is decided, the baseline has its share of the traffic, but none where it cannot answer."""
+    baseline, seen = at.seen.baseline, at.seen
+    if not baseline or baseline.ready is None or seen.weight is None:
+        return decision
+    wanted = baseline_share(weight=seen.weight, mirror=seen.mirror) if baseline.ready else 0
+    weighed = any(isinstance(act, SetWeight) for act in decision.actions)  # which gives it its share too
+    if seen.baseline_weight == wanted or weighed:
+        return decision
+    notes = () if baseline.ready else ("the baseline has no ready endpoint: its traffic goes to stable",)
+    return replace(decision, actions=(*decision.actions, Balance()), notes=(*decision.notes, *notes))
 
 
 def _promoted(at: Look) -> Decision | None:
@@ -139,7 +152,7 @@ def _retirement(at: Look) -> tuple[Act, ...]:
     """The canary of an ended release goes after a while: it has no traffic, and costs as much as stable."""
     delay, ended = at.spec.scale_down_delay, at.state.ended
     over = delay is not None and ended is not None and at.now - ended >= delay
-    return (Retire(),) if over and at.seen.canary.running and at.seen.weight == 0 else ()
+    return (Retire(),) if over and at.seen.beside_stable and at.seen.weight == 0 else ()
 
 
 def _plain_failure(at: Look) -> Decision | None:
@@ -224,6 +237,16 @@ def _canary_ready(at: Look) -> Decision | None:
     return wait(at, f"the canary is not ready{f': {arm.lacks}' if arm.lacks else ''}", timed=True)
 
 
+def _baseline_ready(at: Look) -> Decision | None:
+    """No weight either without the copy of stable that the canary's latency is compared with."""
+    arm, wanted = at.seen.baseline, at.state.stable
+    if not arm or (arm.ready and arm.digest == wanted):
+        return None
+    if arm.digest != wanted or not arm.running:
+        return wait(at, "starting the baseline", Deploy(role="baseline", digest=wanted))
+    return wait(at, f"the baseline is not ready{f': {arm.lacks}' if arm.lacks else ''}", timed=True)
+
+
 def _routed(at: Look) -> Decision | None:
     """The router shows the step's weight before the step counts."""
     state, shown = at.state, at.seen.weight
@@ -265,6 +288,7 @@ RULES: tuple[Callable[[Look], Decision | None], ...] = (
     _promoting,
     _paused,
     _canary_ready,
+    _baseline_ready,
     _routed,
     _evidence,
 )

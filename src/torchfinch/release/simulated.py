@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Request, View
+from torchfinch.release.baseline import baseline_share, with_baseline
 from torchfinch.release.controller import Controller
 from torchfinch.release.rules import grow
 from torchfinch.release.spec import Spec
@@ -34,6 +35,9 @@ class World:
     mark: Mark | None = None
     stable: Arm = _FIRST
     canary: Arm = _NONE
+    baseline: Arm | None = None
+    """None for a release without one; its counts are those of `baseline`."""
+    baseline_weight: int = 0
     counted: dict[str, Counters] = field(default_factory=dict)
     now: float = 1000.0
     written: str = ""
@@ -59,12 +63,21 @@ class World:
         latency: dict[str, float] | None = None,
         random: Random | None = None,
     ) -> None:
-        """Answer requests, split by the weight: exactly and with rounded errors, or by chance with `random`."""
+        """Answer requests, split by the weight: exactly and with rounded errors, or by chance with `random`.
+
+        Rates and times are those of a digest, or of `baseline`.
+        """
         rates, times = error_rate or {}, latency or {}
         canary = sum(random.random() * 100 < self.weight for _ in range(requests)) if random else None
         canary = round(requests * self.weight / 100) if canary is None else canary
         copies = round(requests * self.mirror / 100)
-        for digest, count in ((self.stable.digest, requests - canary), (self.canary.digest, canary + copies)):
+        beside = round(requests * self.baseline_weight / 100)
+        served = {
+            self.stable.digest: requests - canary - beside,
+            self.canary.digest: canary + copies,
+            "baseline": beside,
+        }
+        for digest, count in served.items():
             rate = rates.get(digest, 0.0)
             failed = sum(random.random() < rate for _ in range(count)) if random else round(count * rate)
             seconds = times.get(digest, 0.01)
@@ -89,6 +102,8 @@ class World:
             synced=self.synced,
             stable=self.stable,
             canary=self.canary,
+            baseline=self.baseline,
+            baseline_weight=self.baseline_weight,
             offered=self.offered,
         )
 
@@ -96,6 +111,16 @@ class World:
         """Weight, mirror and mark at once."""
         with self._change("set_weight"):
             self.weight, self.mirror, self.mark = mark.weight, mark.mirror, mark
+            self._share_out()
+
+    def balance(self) -> None:
+        """The baseline's share, where it can answer."""
+        with self._change("balance"):
+            self._share_out()
+
+    def _share_out(self) -> None:
+        share = baseline_share(weight=self.weight, mirror=self.mirror)
+        self.baseline_weight = share if self.baseline and self.baseline.ready else 0
 
     def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:  # noqa: ARG002  the protocol's
         """Start what can be started."""
@@ -104,8 +129,8 @@ class World:
             arm = Arm(
                 digest=digest, label=digest, running=able, ready=int(able), failed="" if able else "will not start"
             )
-            self.stable, self.canary = (arm, self.canary) if role == "stable" else (self.stable, arm)
-            self.counted.pop(digest, None)
+            self._put(role, arm)
+            self.counted.pop("baseline" if role == "baseline" else digest, None)
 
     def promote(self, digest: str) -> None:
         """The roles change, and with them which share of the same traffic is the canary's."""
@@ -117,8 +142,10 @@ class World:
             self.stable, self.canary, self.weight = self.canary, self.stable, 100 - self.weight
 
     def retire(self) -> None:
-        """The canary's servers end."""
+        """The servers of baseline and canary end."""
         with self._change("retire"):
+            if self.baseline:
+                self.lose("baseline")
             self.lose("canary")
 
     # The evidence.
@@ -126,9 +153,11 @@ class World:
     def read(self) -> Reading:
         """What was counted so far."""
         self._may("read")
+        stable = {"world": self.counted.get(self.stable.digest, Counters())}
+        beside = {"baseline": self.counted.get("baseline", Counters())}
         return Reading(
             at=self.now,
-            stable={"world": self.counted.get(self.stable.digest, Counters())},
+            stable=with_baseline(stable, beside) if self.baseline else stable,
             canary={"world": self.counted.get(self.canary.digest, Counters())},
         )
 
@@ -159,8 +188,16 @@ class World:
 
     def lose(self, role: Role) -> None:
         """End the server of this role."""
-        arm = replace(self.stable if role == "stable" else self.canary, running=False, ready=0)
-        self.stable, self.canary = (arm, self.canary) if role == "stable" else (self.stable, arm)
+        arm = {"stable": self.stable, "canary": self.canary, "baseline": self.baseline}[role]
+        self._put(role, replace(arm or _NONE, running=False, ready=0))
+
+    def _put(self, role: Role, arm: Arm) -> None:
+        if role == "stable":
+            self.stable = arm
+        elif role == "canary":
+            self.canary = arm
+        else:
+            self.baseline = arm
 
     def _may(self, call: str) -> None:
         if call in self.broken:

@@ -90,6 +90,8 @@ class Spec(Fields):
     """Only for the first start; afterwards the state knows what is stable."""
     canary: Source | None = None
     """What it names is offered; where that changes, a release starts."""
+    baseline: Source | None = None
+    """A copy of stable that is loaded like the canary. Only with an HTTPRoute or VirtualService."""
     route: Route
     steps: tuple[Step, ...] = Field(min_length=1, max_length=20)
     """Rising weights; a last one of 100 is added where it lacks."""
@@ -133,6 +135,8 @@ class Spec(Fields):
     def _possible(self) -> "Spec":
         if (self.shadow or self.force) and self.route.kind not in {"Envoy", "HTTPRoute"}:
             raise ValueError(f"shadow and force need route.kind Envoy or HTTPRoute, not {self.route.kind}")
+        if self.baseline and self.route.kind not in {"HTTPRoute", "VirtualService"}:
+            raise ValueError(f"baseline needs route.kind HTTPRoute or VirtualService, not {self.route.kind}")
         if self.diff and self.route.kind == "Replicas":
             raise ValueError("diff needs a router: with route.kind Replicas the canary's pods come with its weight")
         for check in self.checks:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-Role = Literal["stable", "canary"]
+Role = Literal["stable", "canary", "baseline"]
+"""`baseline`: a copy of stable, loaded like the canary (see `baseline`)."""
 Verdict = Literal["pass", "fail", "hold", "skip"]
 """`hold`: not enough to tell yet. `skip`: cannot be evaluated here, so neither for nor against."""
 Unit = Literal["number", "share", "seconds", "odds"]
@@ -209,11 +210,20 @@ class Seen:
     """Whether what routes has taken up what is set."""
     stable: Arm = Arm()
     canary: Arm = Arm()
+    baseline: Arm | None = None
+    """None for a release without one."""
+    baseline_weight: int = 0
+    """Its percentage in the router."""
     reading: Reading | None = None
     findings: tuple[Finding, ...] = ()
     compared: Compared | None = None
     trouble: tuple[str, ...] = ()
     """What could not be seen, for people."""
+
+    @property
+    def beside_stable(self) -> bool:
+        """Whether servers of the canary or of the baseline run."""
+        return self.canary.running or bool(self.baseline and self.baseline.running)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,10 +305,15 @@ class Promote:
 
 @dataclass(frozen=True, kw_only=True)
 class Retire:
-    """End the canary's servers; they have no traffic, and no release is under way."""
+    """End the servers of canary and baseline; they have no traffic, and no release is under way."""
 
 
-Act = SetWeight | Deploy | Promote | Retire
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """Give the baseline its share at the weight that is set: none where it cannot answer."""
+
+
+Act = SetWeight | Deploy | Promote | Retire | Balance
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import uuid
 from contextlib import suppress
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,23 @@ def backends(spec: Object) -> list[Object]:
     return list(spec["rules"][0]["backendRefs"] if "rules" in spec else spec["http"][0]["route"])
 
 
+def beside(documents: list[Object]) -> list[Object]:
+    """The baseline's Deployment and Service; its backend is added to the routes."""
+    for each in documents:
+        if each["kind"] in ROUTES:
+            found = backends(each["spec"])
+            more = json.loads(json.dumps(found[1]).replace("canary", "baseline"))
+            rule = each["spec"].get("rules", each["spec"].get("http"))[0]
+            rule["backendRefs" if "rules" in each["spec"] else "route"] = [*found, more]
+    texts = [json.dumps(each) for each in documents if each["metadata"]["name"] == "digits-canary"]
+    return [json.loads(text.replace("canary", "baseline")) for text in texts]
+
+
 class App:
-    """What `app.yaml` says, in a namespace of its own: both Deployments, Services, a route, and a release at rest."""
+    """What `app.yaml` says, in a namespace of its own: both Deployments, Services, a route, and a release at rest.
+
+    With `spec.baseline` a third Deployment, Service and backend.
+    """
 
     def __init__(self, cluster: Cluster, api: Api, *, route: str = "HTTPRoute", **spec: Any) -> None:
         self.cluster, self.api, self.route, self.namespace = cluster, api, route, cluster.namespace
@@ -48,7 +64,12 @@ class App:
         *documents, release = yaml.safe_load_all((Path(__file__).parent / "app.yaml").read_text())
         named = {"kind": route, "name": "digits"} if route in ROUTES else {"kind": route}
         release["spec"] |= {"route": named, **spec}
-        for each in (*documents, *([_VIRTUAL_SERVICE] if route == "VirtualService" else []), release):
+        documents += [deepcopy(_VIRTUAL_SERVICE)] if route == "VirtualService" else []
+        self.tracks: tuple[str, ...] = TRACKS
+        if "baseline" in spec:
+            self.tracks = (*TRACKS, "baseline")
+            documents += beside(documents)
+        for each in (*documents, release):
             self.make(each)
 
     def make(self, found: Object) -> None:
@@ -92,11 +113,11 @@ class App:
 
     @property
     def replicas(self) -> list[int]:
-        return [self.get(DEPLOYMENTS, f"digits-{track}")["spec"]["replicas"] for track in TRACKS]
+        return [self.get(DEPLOYMENTS, f"digits-{track}")["spec"]["replicas"] for track in self.tracks]
 
     @property
     def weights(self) -> list[int]:
-        """Of stable and canary; where there is no route, their pods."""
+        """Of stable, canary and the baseline, if there is one; where there is no route, their pods."""
         if self.route not in ROUTES:
             return self.replicas
         return [backend.get("weight", 0) for backend in backends(self.get(ROUTES[self.route])["spec"])]
@@ -155,7 +176,7 @@ class Traffic(World):
     def _send_to(self, app: App) -> None:
         weights = app.weights
         pods = [pod for pod in app.pods if pod["status"].get("phase") == "Running"]
-        for track, weight in zip(TRACKS, weights, strict=True):
+        for track, weight in zip(app.tracks, weights, strict=True):
             behind = [pod for pod in pods if pod["metadata"]["labels"]["track"] == track]
             for pod in behind:
                 counts = self.counted.setdefault(pod["metadata"]["name"], [0, 0])

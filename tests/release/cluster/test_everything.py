@@ -87,7 +87,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Everything]:
     try:
         made.start()
         made.kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
-        made.kubectl("wait", "crd/canaryreleases.torchfinch.dev", "--for=condition=Established", "--timeout=30s")
+        known = (
+            "get",
+            "crd",
+            "canaryreleases.torchfinch.dev",
+            "-o",
+            "jsonpath={.status.conditions[?(@.type=='Established')].status}",
+        )
+        assert within(30, lambda: made.kubectl(*known) == "True")
         yield made
     finally:
         made.close()

@@ -12,7 +12,7 @@ from release.cluster.conftest import MISSING
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_a_gateway_copies_requests_and_lets_them_choose_their_version(tmp_path: Path) -> None:
+def test_a_gateway_copies_requests_loads_a_baseline_and_lets_requests_choose_their_version(tmp_path: Path) -> None:
     if not {"TORCHFINCH_ENVTEST", "KUBEBUILDER_ASSETS"} <= os.environ.keys():
         if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
             pytest.fail(MISSING)
@@ -24,12 +24,21 @@ def test_a_gateway_copies_requests_and_lets_them_choose_their_version(tmp_path: 
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
 
-    assert seen["all"] == {"users": {"stable": 200}, "asked": {"stable": 200, "canary": 200}}
-    assert seen["a part"]["users"] == {"stable": 200}
+    half = seen["all"]["users"]
+    assert half.keys() == {"stable", "baseline"}
+    assert 60 < half["baseline"] < 140
+    assert seen["all"]["asked"] == {**half, "canary": 200}
+    assert seen["a part"]["users"].keys() == {"stable", "baseline"}
     assert 25 < seen["a part"]["asked"]["canary"] < 110
+
+    loaded, lost = seen["baseline"]["loaded"], seen["baseline"]["lost"]
+    assert loaded["stable"] > 130
+    assert 30 < loaded["canary"] < 95
+    assert 30 < loaded["baseline"] < 95
+    assert lost.keys() == {"stable", "canary"}
 
     choices = seen["choices"]
     for version in ("stable", "canary"):
         assert choices[f"header {version}"] == choices[f"cookie {version}"] == {version: 20}
     for chosen in ("nothing", "another cookie", "no choice"):
-        assert choices[chosen].keys() == {"stable", "canary"}
+        assert choices[chosen].keys() == {"stable", "canary", "baseline"}

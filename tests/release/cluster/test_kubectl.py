@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -154,14 +155,19 @@ def test_a_person_without_the_right_is_told_so(cluster: Cluster, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_both_overlays_are_accepted_by_the_api_server(cluster: Cluster) -> None:
+def test_both_overlays_and_one_with_a_baseline_are_accepted_by_the_api_server(cluster: Cluster, tmp_path: Path) -> None:
     cluster("create", "namespace", "digits")
-    for overlay in ("local", "cluster"):
+    shipped = [ROOT / "k8s" / "overlays" / name for name in ("local", "cluster")]
+    content = {"namespace": "digits", "resources": [shipped[0]], "components": [ROOT / "k8s" / "baseline"]}
+    relative = partial(os.path.relpath, start=tmp_path)
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(content, default=relative))
+    for overlay in (*shipped, tmp_path):
         config = ["--kubeconfig", str(cluster.kubeconfig), "--dry-run=server"]
-        command = [kubectl()[0], "apply", "--server-side", *config, "-k", str(ROOT / "k8s" / "overlays" / overlay)]
+        command = [kubectl()[0], "apply", "--server-side", *config, "-k", str(overlay)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "canaryrelease.torchfinch.dev/digits" in done.stdout
+    assert "deployment.apps/digits-baseline" in done.stdout
 
 
 def test_a_resource_that_nobody_has_looked_at_can_be_shown() -> None:

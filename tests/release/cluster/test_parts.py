@@ -99,6 +99,23 @@ def test_only_two_weights_and_one_annotation_of_a_route_are_changed() -> None:
     assert cleared == before
 
 
+def test_a_baseline_has_its_share_only_while_it_answers_and_none_once_the_split_is_cleared() -> None:
+    def split(route: Object, *, answers: bool = True) -> RouteWeights:
+        return RouteWeights(route, GatewayApi(), None, "digits-stable", "digits-canary", "digits-other", answers)
+
+    [(_, route, patch)] = split(http_route(100, 0, 0)).patches(MARK, release="digits")
+    assert weights_of(applied(route, patch)) == [50, 25, 25]
+    read = split(route).read()
+    assert (read.weight, read.baseline) == (25, 25)
+
+    [(_, _, patch)] = split(route, answers=False).balanced()
+    assert weights_of(applied(route, patch)) == [75, 25, 0]
+    assert split(route).read().mark == MARK
+    owned = owner(route)
+    assert owned
+    assert weights_of(applied(route, RouteWeights(route, GatewayApi(), **owned[1]).cleared())) == [100, 0, 0]
+
+
 def test_a_third_backend_keeps_its_share_or_the_route_is_refused() -> None:
     shared = RouteWeights(http_route(180, 20, 100), GatewayApi(), None, "digits-stable", "digits-canary")
     [(_, route, patch)] = shared.patches(MARK, release="digits")
@@ -133,7 +150,7 @@ def test_a_route_that_nobody_has_accepted_is_not_synced() -> None:
 
 
 def test_a_route_without_both_backends_is_told() -> None:
-    with pytest.raises(TorchfinchError, match="no rule of HTTPRoute digits has both digits-stable and elsewhere"):
+    with pytest.raises(TorchfinchError, match="no rule of HTTPRoute digits has all of digits-stable, elsewhere"):
         RouteWeights(http_route(100, 0), GatewayApi(), None, "digits-stable", "elsewhere").read()
 
 

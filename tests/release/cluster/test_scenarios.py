@@ -54,6 +54,35 @@ def at_25(app: App, version: str) -> bool:
     return app.version == version and app.weights == [75, 25]
 
 
+@pytest.mark.parametrize("route", ["HTTPRoute", "VirtualService"])
+def test_a_baseline_runs_stables_version_with_the_load_of_the_canary_and_its_latency_is_what_counts(
+    make_app: MakeApp, traffic: Traffic, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    monkeypatch.setattr(traffic, "seconds", {})
+    app = make_app(route=route, baseline={"deployment": "digits-baseline"}, analysis=ENDLESS)
+    app.offer("2.0")
+    assert within(60, lambda: app.weights == [50, 25, 25]), app.status
+    assert app.replicas == [2, 2, 2]
+    assert app.status["baseline"]["version"] == "1.0"
+
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 0}}, "digits-baseline")
+    assert within(20, lambda: app.weights == [75, 25, 0]), app.status
+    assert within(60, lambda: app.weights == [50, 25, 25]), "it is started again"
+
+    traffic.seconds["digits-stable"] = 0.005  # busy servers may well be the faster ones
+    app.spec(analysis={"minRequests": 50})
+    app.wait("Promoted")
+    assert app.weights == [100, 0, 0]
+    assert within(20, lambda: app.replicas == [2, 0, 0])
+
+    app.spec(analysis=ENDLESS)
+    app.offer("3.0")
+    assert within(60, lambda: app.weights == [50, 25, 25]), app.status
+    assert app.status["baseline"]["version"] == "2.0"
+    app.cluster("delete", "canary", "digits")
+    assert within(20, lambda: app.weights == [100, 0, 0])
+
+
 @DIALECTS
 def test_every_kind_of_split_leads_a_good_version_to_stable_and_a_bad_one_back(
     make_app: MakeApp, traffic: Traffic, route: str

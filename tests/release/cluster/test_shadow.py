@@ -202,6 +202,8 @@ def test_what_makes_no_sense_is_refused_by_the_api_server(cluster: Cluster) -> N
         ({"checks": [{**CHECK, "failureCondition": "1"}]}, "spec.checks[0].failureCondition"),
         ({"checks": [CHECK, CHECK]}, "a name of its own"),
         ({"shadow": {}, "route": {"kind": "Replicas", "name": None}}, "need an HTTPRoute"),
+        ({"baseline": {"deployment": "b"}, "route": {"kind": "Replicas", "name": None}}, "baseline needs an HTTPRoute"),
+        ({"baseline": {}}, "spec.baseline.deployment"),
         ({"force": {}}, "force needs a header"),
         ({"notify": {}}, "either a webhook or a webhookEnv"),
         ({"shadow": {"percnt": 5}}, 'unknown field "spec.shadow.percnt"'),

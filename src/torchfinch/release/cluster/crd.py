@@ -33,6 +33,7 @@ _RULES = {
             "self.route.kind == 'HTTPRoute' || !(has(self.shadow) || has(self.force))",
             "shadow and force need an HTTPRoute",
         ),
+        ("self.route.kind != 'Replicas' || !has(self.baseline)", "baseline needs an HTTPRoute or VirtualService"),
         ("self.route.kind != 'Replicas' || !has(self.diff)", "diff needs a router"),
         (
             "!has(self.force) || has(self.force.header) || has(self.force.cookie)",
@@ -47,8 +48,10 @@ _RULES = {
         (
             f"!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in {_MOVING!r}) || "
             "(self.spec.stable == oldSelf.spec.stable && self.spec.canary == oldSelf.spec.canary && "
-            "self.spec.route == oldSelf.spec.route && self.spec.model == oldSelf.spec.model)",
-            "model, stable, canary and route cannot change while a release is under way; abort it first",
+            "self.spec.route == oldSelf.spec.route && self.spec.model == oldSelf.spec.model && "
+            "has(self.spec.baseline) == has(oldSelf.spec.baseline) && "
+            "(!has(self.spec.baseline) || self.spec.baseline == oldSelf.spec.baseline))",
+            "model, stable, canary, baseline and route cannot change while a release is under way; abort it first",
         )
     ],
     "route": [
@@ -100,10 +103,11 @@ def _schema() -> Schema:
     whole = Spec.model_json_schema(by_alias=True)
     spec = _structural(whole, whole.get("$defs", {}))
     properties = spec["properties"]
-    for arm in ("stable", "canary"):
+    for arm in ("stable", "canary", "baseline"):
         properties[arm]["properties"].pop("archive")
         properties[arm]["required"] = ["deployment"]
-        properties[arm].pop("nullable")
+        if arm != "baseline":
+            properties[arm].pop("nullable")
         for name in properties[arm]["properties"].values():
             name.pop("nullable")
     properties["route"]["x-kubernetes-validations"] = _validations("route")
@@ -192,6 +196,7 @@ def _status() -> Schema:
             "reason": text,
             "stable": arm,
             "canary": arm,
+            "baseline": arm,
             "compared": {
                 "type": "object",
                 "description": "Numbers of the canary and of stable, in this release.",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.release.baseline import with_baseline
 from torchfinch.release.cluster.router import ClusterRouter
 from torchfinch.release.exposition import Sample, samples
 from torchfinch.release.predicted import NAMES as _PREDICTED
@@ -30,7 +31,6 @@ _NAMES = (
     "ts_inference_requests_total", "ts_inference_latency_microseconds", "Requests2XX", "Requests4XX", "Requests5XX",
     "torchfinch_stage_seconds_sum", "torchfinch_stage_seconds_count", "torchfinch_stage_seconds_bucket",
 )  # fmt: skip
-_ROLES: tuple[Role, ...] = ("stable", "canary")
 Addresses = Mapping[Role, Mapping[str, str]]
 
 
@@ -96,7 +96,8 @@ class ClusterEvidence:
         """Counters of every ready pod; one that does not tell is no reading at all, for it may hide errors."""
         spec = self._read_spec()
         try:
-            addresses = {role: self._router.addresses(spec, role) for role in _ROLES}
+            roles: tuple[Role, ...] = ("stable", "canary", "baseline") if spec.baseline else ("stable", "canary")
+            addresses = {role: self._router.addresses(spec, role) for role in roles}
             reading = (
                 self._ask_prometheus(spec, addresses)
                 if spec.evidence.kind == "Prometheus"
@@ -114,7 +115,7 @@ class ClusterEvidence:
             role: {pod: self._ask_pod(f"http://{address}:{where.port}/metrics") for pod, address in pods.items()}
             for role, pods in addresses.items()
         }
-        return Reading(at=at, stable=counted["stable"], canary=counted["canary"])
+        return _reading(at, counted)
 
     def _ask_pod(self, url: str) -> Counters:
         return count(samples(self._fetcher.get(url).text))
@@ -131,12 +132,8 @@ class ClusterEvidence:
         by_pod: dict[str, list[Sample]] = {pod: [] for pod in pods}
         for sample in found:
             by_pod[sample.labels.get(where.pod_label, "")].append(sample)
-        counted = {pod: count(known) for pod, known in by_pod.items()}
-        return Reading(
-            at=min((sample.value for sample in times), default=time.time()),
-            stable={pod: counted[pod] for pod in addresses["stable"]},
-            canary={pod: counted[pod] for pod in addresses["canary"]},
-        )
+        counted = {role: {pod: count(by_pod[pod]) for pod in known} for role, known in addresses.items()}
+        return _reading(min((sample.value for sample in times), default=time.time()), counted)
 
     def _query(self, where: Measurements, query: str) -> list[Sample]:
         url = f"{where.address.rstrip('/')}/api/v1/query"
@@ -147,6 +144,11 @@ class ClusterEvidence:
             Sample(each["metric"].pop("__name__", ""), each["metric"], float(each["value"][1]))
             for each in content["data"]["result"]
         ]
+
+
+def _reading(at: float, counted: Mapping[Role, Mapping[str, Counters]]) -> Reading:
+    stable, canary, baseline = counted["stable"], counted["canary"], counted.get("baseline")
+    return Reading(at=at, stable=stable if baseline is None else with_baseline(stable, baseline), canary=canary)
 
 
 def count(found: Iterable[Sample]) -> Counters:

@@ -194,6 +194,6 @@ def _next(tick: Tick, *, tries: int, wrote: bool) -> float | None:
     if wrote:  # at rest, one look follows each that had something to say
         return _SOON
     delay = tick.spec.scale_down_delay
-    if tick.seen.canary.running and delay is not None and state.ended is not None:
+    if tick.seen.beside_stable and delay is not None and state.ended is not None:
         return max(state.ended + delay - tick.time, _AGAIN)
     return None

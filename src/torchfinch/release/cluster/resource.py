@@ -28,7 +28,7 @@ def parse_spec(found: Object) -> Spec:
 def names_of(found: Object) -> Iterator[tuple[Kind, str]]:
     """The objects whose changes concern a CanaryRelease."""
     spec = found["spec"]
-    for arm in ("stable", "canary"):
+    for arm in ("stable", "canary", "baseline"):
         source = spec.get(arm) or {}
         if "deployment" in source:
             yield DEPLOYMENTS, source["deployment"]

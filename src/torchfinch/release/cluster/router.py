@@ -62,6 +62,8 @@ class ClusterRouter:
             synced=split.synced,
             stable=stable,
             canary=canary,
+            baseline=self._baseline(spec, split.baseline),
+            baseline_weight=split.baseline,
             offered=digest(self._deployment(spec, "canary")),
             trouble=(*split.trouble, *self._keep_choices(spec, split.weight)),
         )
@@ -83,6 +85,8 @@ class ClusterRouter:
         found = self._deployment(spec, role)
         if role == "stable":
             self._undo(found, digest)
+        elif role == "baseline":
+            self._copy(spec, found, digest)
         elif replicas(found) == 0 and not isinstance(spec.route, Replicas):  # there its pods come with its weight
             wanted = max(replicas(self._deployment(spec, "stable")), 1)
             self._patch(DEPLOYMENTS, found, scale_patch(found, wanted))
@@ -99,9 +103,19 @@ class ClusterRouter:
             self._patch(DEPLOYMENTS, stable, take_over_patch(stable, canary["spec"]["template"]))
 
     def retire(self) -> None:
-        """No more pods of the canary."""
-        found = self._deployment(self._read_spec(), "canary")
-        self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
+        """No more pods of the baseline, and then of the canary, which is seen as running until both are done."""
+        spec = self._read_spec()
+        roles: tuple[Role, ...] = ("baseline", "canary") if spec.baseline else ("canary",)
+        for role in roles:
+            found = self._deployment(spec, role)
+            self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
+
+    def balance(self) -> None:
+        """The weights of baseline and stable, in one patch."""
+        weights = self._weights(self._read_spec())
+        if isinstance(weights, RouteWeights):
+            for kind, found, patch in weights.balanced():
+                self._patch(kind, found, patch)
 
     def _keep_choices(self, spec: Spec, weight: int) -> tuple[str, ...]:
         weights = self._weights(spec)
@@ -123,7 +137,24 @@ class ClusterRouter:
         speaks = dialect(spec.route)
         route = self._object(speaks.kind, spec.route.name)
         backends = _source(spec, "stable").backend, _source(spec, "canary").backend
-        return RouteWeights(route, speaks, spec.route.rule, *backends)
+        if not spec.baseline:
+            return RouteWeights(route, speaks, spec.route.rule, *backends)
+        answers = bool(self.addresses(spec, "baseline"))
+        return RouteWeights(route, speaks, spec.route.rule, *backends, spec.baseline.backend, answers)
+
+    def _baseline(self, spec: Spec, weight: int) -> Arm | None:
+        if not spec.baseline:
+            return None
+        return canary_arm(self._deployment(spec, "baseline"), len(self.addresses(spec, "baseline")), weight=weight)
+
+    def _copy(self, spec: Spec, baseline: Object, wanted: str) -> None:
+        """Stable's version, on as many pods as the canary has."""
+        stable = self._deployment(spec, "stable")
+        if digest(stable) != wanted:
+            raise TorchfinchError(f"cannot copy {wanted[:12]}: the Deployment of stable has changed")
+        number = max(replicas(self._deployment(spec, "canary")), 1)
+        patch = [*take_over_patch(baseline, stable["spec"]["template"]), *scale_patch(baseline, number)]
+        self._patch(DEPLOYMENTS, baseline, patch)
 
     def _undo(self, deployment: Object, wanted: str) -> None:
         name, uid = deployment["metadata"]["name"], deployment["metadata"]["uid"]
@@ -161,7 +192,7 @@ class ClusterRouter:
 
 
 def _source(spec: Spec, role: Role) -> Source:
-    source = spec.stable if role == "stable" else spec.canary
+    source = {"stable": spec.stable, "canary": spec.canary, "baseline": spec.baseline}[role]
     if source is None or source.deployment is None:
         raise TorchfinchError(f"spec.{role} names no Deployment")
     return source

@@ -1,6 +1,6 @@
-"""The weights of two backends in a route that belongs to somebody else: read them, and change just them.
+"""The weights of the versions' backends in a route that belongs to somebody else: read them, and change just them.
 
-In the route of a user the controller touches the two weights, one annotation and, in a shadow phase, one filter, by a
+In the route of a user the controller touches their weights, one annotation and, in a shadow phase, one filter, by a
 JSON patch that fails where the route has changed since it was read.
 """
 
@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.backends import HTTPRoute, VirtualService
+from torchfinch.release.baseline import baseline_share
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, VIRTUAL_SERVICES, Kind
 from torchfinch.release.cluster.mirrors import mirror_patch, mirrored, without_mirror
@@ -32,11 +33,13 @@ class Split:
     """What a route shows."""
 
     weight: int
-    """The canary's percentage of the traffic of both."""
+    """The canary's percentage of the traffic of all versions."""
     mark: Mark | None
     synced: bool
     mirror: int = 0
     """Percent of the requests that are copied to the canary."""
+    baseline: int = 0
+    """The baseline's percentage."""
     trouble: tuple[str, ...] = ()
 
 
@@ -56,8 +59,9 @@ class _Rule:
     written: Object
     stable: _Place
     canary: _Place
+    baseline: _Place | None
     others: int
-    """Weight of backends that are neither."""
+    """Weight of backends that are none of them."""
 
 
 class Dialect(ABC):
@@ -116,11 +120,14 @@ class RouteWeights:
     rule: str | None
     stable: str
     canary: str
+    baseline: str | None = None
+    baseline_answers: bool = False
+    """Whether it may have traffic."""
 
     def read(self) -> Split:
         """The split and the mark; the greatest of several splits."""
         rules = self._rules()
-        shares = {_share(each) for each in rules}
+        shares = {_share(each, each.canary) for each in rules}
         synced, said = self.speaks.synced(self.route)
         trouble = [said] if said else []
         if len(shares) > 1:
@@ -132,6 +139,7 @@ class RouteWeights:
             weight=max(shares),
             mark=mark,
             mirror=max(copied - {wanted}, default=wanted),
+            baseline=max(_share(each, each.baseline) for each in rules),
             synced=synced and len(shares) == 1,
             trouble=tuple(trouble),
         )
@@ -142,9 +150,15 @@ class RouteWeights:
 
     def patches(self, mark: Mark, *, release: str) -> list[Patch]:
         """One JSON patch that sets weights, mirror and mark in every rule, and fails where the route has changed."""
-        backends = {"stable": self.stable, "canary": self.canary, "rule": self.rule}
+        names = {"stable": self.stable, "canary": self.canary, "baseline": self.baseline, "rule": self.rule}
+        backends = {key: name for key, name in names.items() if name or key == "rule"}
         marked = annotate(self.route, mark, release=release, backends=backends)
         return [(self.speaks.kind, self.route, [*self._set(mark.weight, mark.mirror), *marked])]
+
+    def balanced(self) -> list[Patch]:
+        """A JSON patch that gives the baseline its share at the weight that is set, and stable the rest."""
+        split = self.read()
+        return [(self.speaks.kind, self.route, self._set(split.weight, split.mirror))]
 
     def cleared(self) -> list[Object]:
         """A JSON patch that gives stable all traffic and takes the mark away."""
@@ -155,19 +169,24 @@ class RouteWeights:
         for rule in self._rules():
             total = _total(rule)
             own = round(total * weight / 100)
-            for place, share in ((rule.canary, own), (rule.stable, total - own)):
+            beside = round(total * self._beside(weight, mirror) / 100)
+            shares = [(rule.canary, own), (rule.stable, total - own - beside)]
+            for place, share in [*shares, *([(rule.baseline, beside)] if rule.baseline else [])]:
                 patch.append({"op": "test", "path": place.name_path, "value": place.name})
                 patch.append({"op": "add", "path": f"{place.path}/weight", "value": share})
             patch += mirror_patch(rule.written, rule.path, self.canary, mirror)
         return patch
+
+    def _beside(self, weight: int, mirror: int) -> int:
+        return baseline_share(weight=weight, mirror=mirror) if self.baseline_answers else 0
 
     def _rules(self) -> list[_Rule]:
         found = [rule for rule in map(self._rule, range(len(self._all()))) if rule]
         if not found:
             where = f"rule {self.rule} of" if self.rule else "rule of"
             name = f"{self.speaks.kind.name} {self.route['metadata']['name']}"
-            message = f"no {where} {name} has both {self.stable} and {self.canary}"
-            raise TorchfinchError(message, "add both with weights 100 and 0")
+            message = f"no {where} {name} has all of {', '.join(self._names)}"
+            raise TorchfinchError(message, "add them, stable with weight 100, the rest with 0")
         return found
 
     def _rule(self, number: int) -> _Rule | None:
@@ -175,10 +194,15 @@ class RouteWeights:
         path = f"/spec/{self.speaks.rules}/{number}"
         places = {_short(place.name): place for place in _places(rule, path, self.speaks)}
         chosen = not self.rule or rule.get("name") == self.rule
-        if not chosen or not {self.stable, self.canary} <= places.keys():
+        if not chosen or not set(self._names) <= places.keys():
             return None
         stable, canary = places.pop(self.stable), places.pop(self.canary)
-        return _Rule(path, rule, stable, canary, others=sum(place.weight for place in places.values()))
+        baseline = places.pop(self.baseline) if self.baseline else None
+        return _Rule(path, rule, stable, canary, baseline, others=sum(place.weight for place in places.values()))
+
+    @property
+    def _names(self) -> list[str]:
+        return [self.stable, self.canary, *([self.baseline] if self.baseline else [])]
 
     def _all(self) -> list[Object]:
         return list(self.route["spec"].get(self.speaks.rules, []))
@@ -233,19 +257,23 @@ def _short(host: str) -> str:
     return host.partition(".")[0]
 
 
-def _share(rule: _Rule) -> int:
-    total = rule.stable.weight + rule.canary.weight
-    return round(100 * rule.canary.weight / total) if total else 0
+def _share(rule: _Rule, place: _Place | None) -> int:
+    total = _weight(rule)
+    return round(100 * place.weight / total) if place and total else 0
+
+
+def _weight(rule: _Rule) -> int:
+    return rule.stable.weight + rule.canary.weight + (rule.baseline.weight if rule.baseline else 0)
 
 
 def _total(rule: _Rule) -> int:
-    """The weight of both together: 100, or what they have beside a third backend, whose share must stay."""
-    total = rule.stable.weight + rule.canary.weight
+    """The weight of all versions: 100, or what they have beside another backend, whose share must stay."""
+    total = _weight(rule)
     if not rule.others:
         return 100
     if total < 100:
         raise TorchfinchError(
-            f"beside a third backend, {rule.stable.name} and {rule.canary.name} together have weight {total}",
-            "give the two at least 100 together, so that one percent can be set",
+            f"beside another backend, {rule.stable.name} and {rule.canary.name} together have weight {total}",
+            "give them at least 100 together, so that one percent can be set",
         )
     return total

@@ -54,6 +54,8 @@ def build_status(
     }
     if view:
         status |= {"stable": _arm(view.stable, state.stable), "canary": _arm(view.canary, state.canary)}
+    if view and view.baseline:
+        status["baseline"] = _arm(view.baseline, state.stable)
     if state.started:
         status["startedAt"] = moment(state.started)
     if state.ended:

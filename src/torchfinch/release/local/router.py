@@ -162,6 +162,9 @@ class EnvoyRouter:
         self._drain(slot)
         self._servers.stop(slot)
 
+    def balance(self) -> None:
+        """Nothing: one machine has no baseline."""
+
     def stop(self) -> None:
         """End Envoy and both servers."""
         self.envoy.stop()
