@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 from torchfinch.dashboard import LocalReleases, create_app, serve
 from torchfinch.release.controller import Controller
 from torchfinch.release.local.store import FileStore
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase
 
 TOKEN = "a-token"

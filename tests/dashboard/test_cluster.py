@@ -13,7 +13,7 @@ from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.resource import parse_spec
 from torchfinch.release.cluster.store import StatusStore
 from torchfinch.release.controller import Controller
-from torchfinch.release.simulated import World
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase
 
 COLLECTION = "/apis/torchfinch.dev/v1alpha1/namespaces/ml/canaryreleases"

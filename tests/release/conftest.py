@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from release.playing import Play
 
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 
 MakeSpec = Callable[..., Spec]
 

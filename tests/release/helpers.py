@@ -17,7 +17,7 @@ from torchfinch.release.controller import Controller, Tick
 from torchfinch.release.local.router import EnvoyRouter, edge
 from torchfinch.release.local.servers import local_controller, read_manifest
 from torchfinch.release.local.store import FileStore
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Phase
 from torchfinch.serving.config import free_ports
 

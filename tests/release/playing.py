@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from torchfinch.release.controller import Tick
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Action, Spec
+from torchfinch.release.manifest.spec import Action, Spec
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase
 
 MakeSpec = Callable[..., Spec]

@@ -4,7 +4,7 @@ import pytest
 from release.playing import Play
 
 from torchfinch.release.adapters import Request
-from torchfinch.release.baseline import baseline_share
+from torchfinch.release.decision.baseline import baseline_share
 from torchfinch.release.state import Arm, Phase
 
 BASELINE = {"deployment": "digits-baseline"}

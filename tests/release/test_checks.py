@@ -9,12 +9,12 @@ from release.hooks import Hook, hook
 from release.playing import Play
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.conditions import conditions
 from torchfinch.release.controller import Tick
+from torchfinch.release.decision.conditions import conditions
 from torchfinch.release.external import ask_prometheus, ask_webhook
-from torchfinch.release.options import ExternalCheck
-from torchfinch.release.replay import replay
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.options import ExternalCheck
+from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import Check, Finding, Phase
 
 URL = "http://127.0.0.1:9/"

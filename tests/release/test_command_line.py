@@ -10,8 +10,8 @@ from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Request
 from torchfinch.release.local.store import FileStore, last_record, read_history
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase
 
 SPEC = Spec.model_validate(

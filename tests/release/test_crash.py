@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from torchfinch.release.adapters import Request
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Action, Spec
+from torchfinch.release.manifest.spec import Action, Spec
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Arm, Phase
 
 MakeSpec = Callable[..., Spec]

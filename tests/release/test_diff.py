@@ -14,11 +14,11 @@ from release.helpers import release
 from release.playing import Play
 
 from torchfinch.release.controller import Controller, Tick
-from torchfinch.release.diff import diff_checks
+from torchfinch.release.decision.diff import diff_checks
 from torchfinch.release.differ import Differ
-from torchfinch.release.options import Diff
-from torchfinch.release.replay import replay
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.options import Diff
+from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import Check, Compared, Phase, Role
 
 SAME = Compared(at=100.0, revision=3, requests=200, disagreements=4, confidence_change=-0.03, latency_ratio=1.2)

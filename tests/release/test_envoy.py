@@ -16,7 +16,7 @@ from release.helpers import HERE, Release, release
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.store import read_history
-from torchfinch.release.replay import replay
+from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import LATENCY_EDGES, Counters, Phase
 
 pytestmark = pytest.mark.slow

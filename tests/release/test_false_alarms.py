@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase
 
 MakeSpec = Callable[..., Spec]

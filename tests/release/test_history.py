@@ -7,7 +7,7 @@ import pytest
 from release.playing import Play
 from rich.console import Console
 
-from torchfinch.release.replay import replay
+from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import Arm, Phase
 from torchfinch.release.view import board, is_decision
 

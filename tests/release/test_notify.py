@@ -13,9 +13,9 @@ from release.playing import Play
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Request
 from torchfinch.release.errands import Errands
+from torchfinch.release.manifest.options import Notify
 from torchfinch.release.news import send
-from torchfinch.release.options import Notify
-from torchfinch.release.simulated import World
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase
 
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.local.store import FileStore
-from torchfinch.release.replay import changed, rejudge
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Analysis, Spec
+from torchfinch.release.manifest.spec import Analysis, Spec
+from torchfinch.release.simulation.replay import changed, rejudge
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase
 
 MakeSpec = Callable[..., Spec]

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchfinch.release.rules import accumulate, grow, judge, merged
-from torchfinch.release.spec import Analysis
+from torchfinch.release.decision.rules import accumulate, grow, judge, merged
+from torchfinch.release.manifest.spec import Analysis
 from torchfinch.release.state import Counters, Pair, Reading
 
 

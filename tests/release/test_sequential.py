@@ -15,12 +15,12 @@ from release.conftest import make_spec
 from scipy.stats import binom
 
 from torchfinch.handler.metrics import SECONDS
-from torchfinch.release.policies import judgement, odds, threshold
-from torchfinch.release.rules import grow
-from torchfinch.release.sequential import Event, gather, raised, together_in
-from torchfinch.release.simulate import Scenario, simulate
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Analysis
+from torchfinch.release.decision.policies import judgement, odds, threshold
+from torchfinch.release.decision.rules import grow
+from torchfinch.release.decision.sequential import Event, gather, raised, together_in
+from torchfinch.release.manifest.spec import Analysis
+from torchfinch.release.simulation.simulate import Scenario, simulate
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import LATENCY_EDGES, Bet, Counters, Evidence, Pair, Phase, State
 
 SEQUENTIAL = Analysis.model_validate({"policy": "sequential"})

@@ -9,11 +9,11 @@ import pytest
 from release.playing import Play
 
 from torchfinch.release.adapters import Request
-from torchfinch.release.drift import drift, stability_index
+from torchfinch.release.decision.drift import drift, stability_index
 from torchfinch.release.exposition import samples
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.predicted import predicted
-from torchfinch.release.replay import replay
-from torchfinch.release.spec import Spec
+from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import Counters, Pair, Phase
 
 SHADOW: dict[str, Any] = {"percent": 50, "minRequests": 40}

@@ -5,8 +5,8 @@ import pytest
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.resource import parse_spec
-from torchfinch.release.fields import parse_duration
-from torchfinch.release.spec import Spec, parse_manifest
+from torchfinch.release.manifest.fields import parse_duration
+from torchfinch.release.manifest.spec import Spec, parse_manifest
 
 MANIFEST = """
 apiVersion: torchfinch.dev/v1alpha1

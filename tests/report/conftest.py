@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Arm, Phase
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

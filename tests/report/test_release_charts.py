@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from torchfinch.release.policies import judgement
-from torchfinch.release.simulated import World
-from torchfinch.release.spec import Analysis, Spec
+from torchfinch.release.decision.policies import judgement
+from torchfinch.release.manifest.spec import Analysis, Spec
+from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import LATENCY_EDGES, State
 from torchfinch.report import releases
 from torchfinch.report.charts import Axis, Chart, Series

@@ -10,7 +10,7 @@ from torchfinch.cli.settings import pairs
 from torchfinch.console import err, out, table
 
 if TYPE_CHECKING:
-    from torchfinch.release.replay import Look, Rejudged
+    from torchfinch.release.simulation.replay import Look, Rejudged
 
 _FIELD = "analysis."
 
@@ -28,7 +28,7 @@ def replay(
 ) -> None:
     """Judge recorded releases by another policy or other limits: which looks differ, and how each would have ended."""
     from torchfinch.release.local.store import read_history
-    from torchfinch.release.replay import rejudge
+    from torchfinch.release.simulation.replay import rejudge
     from torchfinch.release.view import REJUDGED_COLUMNS, rejudged_line, rejudged_rows
 
     changes = {**_changes(settings), **({"policy": policy} if policy else {})}

@@ -9,7 +9,7 @@ import typer
 from torchfinch.console import err, out, table
 
 if TYPE_CHECKING:
-    from torchfinch.release.simulate import Outcome
+    from torchfinch.release.simulation.simulate import Outcome
 
 
 def simulate(
@@ -22,8 +22,8 @@ def simulate(
     """Play releases with equal and with worse canaries: how often each policy rolls back, and how soon."""
     from dataclasses import asdict, replace
 
-    from torchfinch.release.simulate import SCENARIOS
-    from torchfinch.release.simulate import simulate as play
+    from torchfinch.release.simulation.simulate import SCENARIOS
+    from torchfinch.release.simulation.simulate import simulate as play
 
     rows, played = [], []
     for scenario in SCENARIOS:

@@ -7,7 +7,7 @@ status of the custom resource. Every call may be repeated, and may raise `Torchf
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from torchfinch.release.spec import Action, Spec
+from torchfinch.release.manifest.spec import Action, Spec
 from torchfinch.release.state import Arm, Mark, Reading, Role, State
 
 

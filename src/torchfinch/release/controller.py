@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Evidence, Outcomes, Router, Store, View
-from torchfinch.release.decide import decide
+from torchfinch.release.decision.decide import decide
 from torchfinch.release.differ import Differ
 from torchfinch.release.external import ExternalChecks
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.news import Herald
-from torchfinch.release.spec import Spec
 from torchfinch.release.state import (
     JUDGED,
     UNDERWAY,

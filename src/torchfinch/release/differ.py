@@ -9,8 +9,8 @@ import httpx
 
 from torchfinch.archive.diff import Answer, Ask, Difference, Pair, Request, ask_in_turn
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.options import Diff
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.options import Diff
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Arm, Compared, Phase, Role, State
 
 _SECONDS = 30.0

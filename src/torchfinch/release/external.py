@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.options import ExternalCheck
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.options import ExternalCheck
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Counters, Finding, State
 
 _LONGEST_ANSWER = 64 * 1024

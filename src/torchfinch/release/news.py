@@ -12,8 +12,8 @@ import httpx
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Outcomes
 from torchfinch.release.errands import Errands
-from torchfinch.release.options import Notify
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.options import Notify
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase, Seen, State
 
 _SECONDS = 10.0

@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from torchfinch.console import table
 from torchfinch.release.controller import Tick
-from torchfinch.release.replay import Look, Rejudged
-from torchfinch.release.rules import shown
+from torchfinch.release.decision.rules import shown
+from torchfinch.release.simulation.replay import Look, Rejudged
 from torchfinch.release.state import Phase, State
 
 Record = dict[str, Any]

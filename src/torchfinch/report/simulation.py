@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from torchfinch.release.simulate import Outcome, Scenario
+from torchfinch.release.simulation.simulate import Outcome, Scenario
 from torchfinch.report.render import render_page
 from torchfinch.report.words import number
 

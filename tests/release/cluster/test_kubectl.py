@@ -16,7 +16,7 @@ from waiting import within
 
 from torchfinch.release.cluster.records import decisions, newest
 from torchfinch.release.cluster.status import build_status
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Counters, Pair, Phase, State
 from torchfinch.release.view import decision_cells, summary
 

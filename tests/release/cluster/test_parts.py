@@ -17,7 +17,7 @@ from torchfinch.release.cluster.routes import GatewayApi, Istio, RouteWeights, o
 from torchfinch.release.cluster.status import build_status, read_state
 from torchfinch.release.cluster.workloads import canary_arm, digest, ready_endpoints, stable_arm, take_over_patch
 from torchfinch.release.exposition import samples
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Arm, Mark, Phase, State
 
 Object = dict[str, Any]

@@ -6,7 +6,7 @@ from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.forced import belongs_to, detached, forced_name, forced_route, is_as
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, RELEASES
 from torchfinch.release.cluster.routes import RouteWeights
-from torchfinch.release.options import Force
+from torchfinch.release.manifest.options import Force
 from torchfinch.release.state import Role
 
 

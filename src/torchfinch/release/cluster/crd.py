@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from torchfinch.release.cluster.kinds import RELEASES
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase
 
 Schema = dict[str, Any]

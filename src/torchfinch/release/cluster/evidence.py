@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 import httpx
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.baseline import with_baseline
 from torchfinch.release.cluster.router import ClusterRouter
+from torchfinch.release.decision.baseline import with_baseline
 from torchfinch.release.exposition import Sample, samples
+from torchfinch.release.manifest.spec import Measurements, Spec
 from torchfinch.release.predicted import NAMES as _PREDICTED
 from torchfinch.release.predicted import predicted
-from torchfinch.release.spec import Measurements, Spec
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading, Role
 
 _SECONDS = 5.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, RELEASES
-from torchfinch.release.options import Force
+from torchfinch.release.manifest.options import Force
 from torchfinch.release.state import Role
 
 _EVERYTHING = {"path": {"type": "PathPrefix", "value": "/"}}

@@ -25,7 +25,7 @@ from torchfinch.release.cluster.router import ClusterRouter
 from torchfinch.release.cluster.store import StatusStore
 from torchfinch.release.controller import Controller, Tick
 from torchfinch.release.differ import Differ
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase, Role
 
 KINDS = (RELEASES, DEPLOYMENTS, SLICES, HTTP_ROUTES, VIRTUAL_SERVICES)

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, SLICES, VIRTUAL_SERVICES, Kind
-from torchfinch.release.spec import Spec, first_fault
+from torchfinch.release.manifest.spec import Spec, first_fault
 
 _ROUTES = {"HTTPRoute": HTTP_ROUTES, "VirtualService": VIRTUAL_SERVICES}
 

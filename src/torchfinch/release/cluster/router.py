@@ -6,7 +6,6 @@ from typing import Protocol
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import View
-from torchfinch.release.backends import EnvoyRoute, HTTPRoute, Replicas, Source
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.choices import Choices
@@ -23,7 +22,8 @@ from torchfinch.release.cluster.workloads import (
     stable_arm,
     take_over_patch,
 )
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.backends import EnvoyRoute, HTTPRoute, Replicas, Source
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
 
 

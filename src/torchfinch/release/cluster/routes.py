@@ -13,11 +13,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.backends import HTTPRoute, VirtualService
-from torchfinch.release.baseline import baseline_share
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, VIRTUAL_SERVICES, Kind
 from torchfinch.release.cluster.mirrors import mirror_patch, mirrored, without_mirror
+from torchfinch.release.decision.baseline import baseline_share
+from torchfinch.release.manifest.backends import HTTPRoute, VirtualService
 from torchfinch.release.state import Mark
 
 ANNOTATION = "torchfinch.dev/release"

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from torchfinch.release.adapters import View
 from torchfinch.release.cluster.api import Object
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Arm, Counters, Pair, Phase, State
 
 DECISIONS = 30

@@ -11,7 +11,7 @@ from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.kinds import EVENTS, RELEASES
 from torchfinch.release.cluster.status import DECISIONS, build_status, moment, read_state, settled
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase, State
 from torchfinch.release.view import is_decision
 

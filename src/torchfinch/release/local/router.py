@@ -11,12 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.adapters import View
-from torchfinch.release.backends import EnvoyRoute
 from torchfinch.release.local.archives import Archives
 from torchfinch.release.local.bootstrap import Routing
 from torchfinch.release.local.envoy import Envoy
 from torchfinch.release.local.slots import SLOTS, Place, Slot, SlotFile, Table
-from torchfinch.release.spec import Spec
+from torchfinch.release.manifest.backends import EnvoyRoute
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
 from torchfinch.serving.config import check_free
 

@@ -12,7 +12,7 @@ from torchfinch.release.differ import Differ
 from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.router import EnvoyRouter
 from torchfinch.release.local.store import FileStore, release_folder
-from torchfinch.release.spec import Manifest, Spec, parse_manifest
+from torchfinch.release.manifest.spec import Manifest, Spec, parse_manifest
 from torchfinch.release.state import Role
 from torchfinch.serving import Instance, ManagementClient, find_instance, replay, start_instance
 from torchfinch.serving.management import READY

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.adapters import Request
-from torchfinch.release.spec import Action
+from torchfinch.release.manifest.spec import Action
 from torchfinch.release.state import State
 
 Value = TypeVar("Value")

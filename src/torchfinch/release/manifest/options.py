@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from torchfinch.release.fields import Duration, Fields, Url
+from torchfinch.release.manifest.fields import Duration, Fields, Url
 
 Condition = Annotated[str, Field(pattern=r"^(<|<=|>|>=|==|!=) ?-?\d+(\.\d+)?$", max_length=40)]
 """What a value is compared with, such as `< 0.95`."""

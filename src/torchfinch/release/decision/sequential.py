@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from torchfinch.release.rules import subtract
-from torchfinch.release.spec import Analysis
+from torchfinch.release.decision.rules import subtract
+from torchfinch.release.manifest.spec import Analysis
 from torchfinch.release.state import LATENCY_EDGES, QUANTILES, Bet, Counters, Evidence, Pair
 
 _PRIOR = 10.0

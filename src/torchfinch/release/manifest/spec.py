@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import parse_yaml
-from torchfinch.release.backends import ROUTES, Route, Source
-from torchfinch.release.fields import Duration, Fields
-from torchfinch.release.options import Diff, ExternalCheck, Force, Notify, Shadow
+from torchfinch.release.manifest.backends import ROUTES, Route, Source
+from torchfinch.release.manifest.fields import Duration, Fields
+from torchfinch.release.manifest.options import Diff, ExternalCheck, Force, Notify, Shadow
 
 
 class Measurements(Fields):

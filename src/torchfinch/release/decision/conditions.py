@@ -4,7 +4,7 @@ import operator
 import re
 from collections.abc import Iterable, Iterator
 
-from torchfinch.release.options import ExternalCheck
+from torchfinch.release.manifest.options import ExternalCheck
 from torchfinch.release.state import Check, Finding, Verdict
 
 _COMPARE = {

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Request, View
-from torchfinch.release.baseline import baseline_share, with_baseline
 from torchfinch.release.controller import Controller
-from torchfinch.release.rules import grow
-from torchfinch.release.spec import Spec
+from torchfinch.release.decision.baseline import baseline_share, with_baseline
+from torchfinch.release.decision.rules import grow
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import LATENCY_EDGES, Arm, Counters, Mark, Reading, Role, State
 
 _STATE = TypeAdapter(State)

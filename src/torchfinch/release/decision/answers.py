@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from torchfinch.release.rules import accumulate, merged
-from torchfinch.release.spec import Action, Spec
+from torchfinch.release.decision.rules import accumulate, merged
+from torchfinch.release.manifest.spec import Action, Spec
 from torchfinch.release.state import (
     JUDGED,
     UNDERWAY,
@@ -78,7 +78,7 @@ def _weighed(spec: Spec, state: State, seen: Seen) -> State:
     """Bet on what is new, where the policy wants it."""
     if spec.analysis.policy != "sequential":
         return state
-    from torchfinch.release.sequential import gather  # noqa: PLC0415  NumPy: 13 MB that the rule does not need
+    from torchfinch.release.decision.sequential import gather  # noqa: PLC0415  NumPy: 13 MB that the rule does not need
 
     counted, since = state.evidence.counted, state.at_step
     settled = counted.canary.requests >= since.canary.requests and counted.stable.requests >= since.stable.requests

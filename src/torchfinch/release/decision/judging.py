@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from torchfinch.release.answers import Look, back, forward, mirror, rest, wait
-from torchfinch.release.conditions import conditions
-from torchfinch.release.diff import alike, diff_checks
-from torchfinch.release.drift import drift
-from torchfinch.release.options import Shadow
-from torchfinch.release.policies import judgement, step_judgement
-from torchfinch.release.rules import shown, since_step, undecided
-from torchfinch.release.spec import Step
+from torchfinch.release.decision.answers import Look, back, forward, mirror, rest, wait
+from torchfinch.release.decision.conditions import conditions
+from torchfinch.release.decision.diff import alike, diff_checks
+from torchfinch.release.decision.drift import drift
+from torchfinch.release.decision.policies import judgement, step_judgement
+from torchfinch.release.decision.rules import shown, since_step, undecided
+from torchfinch.release.manifest.options import Shadow
+from torchfinch.release.manifest.spec import Step
 from torchfinch.release.state import Check, Decision, Phase
 
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from torchfinch.release.policies import threshold
-from torchfinch.release.sequential import CALIBRATION, Event, raised, slower, together_in, usual_share
-from torchfinch.release.spec import Analysis
+from torchfinch.release.decision.policies import threshold
+from torchfinch.release.decision.sequential import CALIBRATION, Event, raised, slower, together_in, usual_share
+from torchfinch.release.manifest.spec import Analysis
 from torchfinch.release.state import LATENCY_EDGES, QUANTILES, Bet
 
 Errors = Literal["single", "batches", "seconds"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import reduce
 from itertools import zip_longest
 
-from torchfinch.release.spec import Analysis
+from torchfinch.release.manifest.spec import Analysis
 from torchfinch.release.state import Check, Counters, Pair, Reading, Unit, Verdict
 
 BLOCK = 10

@@ -3,8 +3,8 @@
 import math
 from dataclasses import replace
 
-from torchfinch.release.rules import judge, since_step, timed
-from torchfinch.release.spec import Analysis
+from torchfinch.release.decision.rules import judge, since_step, timed
+from torchfinch.release.manifest.spec import Analysis
 from torchfinch.release.state import QUANTILES, Bet, Check, Counters, Evidence, Pair, State, Verdict
 
 _CLAIMS = {

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from torchfinch.release.fields import Duration, Fields, Name
+from torchfinch.release.manifest.fields import Duration, Fields, Name
 
 
 class Source(Fields):

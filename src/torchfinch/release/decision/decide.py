@@ -7,7 +7,7 @@ a laptop and one on a cluster run through the same lines.
 from collections.abc import Callable
 from dataclasses import replace
 
-from torchfinch.release.answers import (
+from torchfinch.release.decision.answers import (
     Look,
     back,
     changed,
@@ -20,9 +20,9 @@ from torchfinch.release.answers import (
     start,
     wait,
 )
-from torchfinch.release.baseline import baseline_share
-from torchfinch.release.judging import first_requests, judged
-from torchfinch.release.spec import Spec
+from torchfinch.release.decision.baseline import baseline_share
+from torchfinch.release.decision.judging import first_requests, judged
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import (
     UNDERWAY,
     Act,

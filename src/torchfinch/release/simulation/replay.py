@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.decide import decide
-from torchfinch.release.spec import Analysis, Spec, first_fault
+from torchfinch.release.decision.decide import decide
+from torchfinch.release.manifest.spec import Analysis, Spec, first_fault
 from torchfinch.release.state import UNDERWAY, Decision, Evidence, Pair, Phase, Seen, State
 
 Record = dict[str, Any]

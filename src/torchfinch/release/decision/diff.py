@@ -1,6 +1,6 @@
 """Whether both versions answer the same inputs alike: what was found, and the limits of the manifest. Pure."""
 
-from torchfinch.release.options import Diff
+from torchfinch.release.manifest.options import Diff
 from torchfinch.release.state import Check, Compared, Unit, Verdict
 
 

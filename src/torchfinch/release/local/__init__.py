@@ -1,0 +1,1 @@
+"""Releases on one machine: two TorchServe instances behind one Envoy."""

@@ -1,0 +1,1 @@
+"""The manifest `kind: CanaryRelease`: what a person asks for."""

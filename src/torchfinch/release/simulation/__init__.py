@@ -1,0 +1,1 @@
+"""Releases in memory, and recorded ones, under any policy."""
