@@ -8,6 +8,9 @@ import httpx
 
 from torchfinch.errors import TorchfinchError
 
+_DIRECT = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
+"""No proxy of the environment stands between a machine and itself."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -32,7 +35,7 @@ class Client:
 
     def __init__(self, url: str, *, timeout: float = 120) -> None:
         self._url = url.rstrip("/")
-        self._http = httpx.Client(timeout=timeout)
+        self._http = httpx.Client(timeout=timeout, mounts=_DIRECT)
 
     def __enter__(self) -> "Client":
         return self

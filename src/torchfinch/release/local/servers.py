@@ -99,7 +99,7 @@ class TorchServes:
         if instance is None:
             return ""
         try:
-            return httpx.get(instance.metrics_url, timeout=_METRICS_SECONDS).text
+            return httpx.get(instance.metrics_url, timeout=_METRICS_SECONDS, trust_env=False).text
         except httpx.HTTPError as error:
             raise TorchfinchError(f"{instance.name} does not tell its metrics: {type(error).__name__}") from error
 
