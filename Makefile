@@ -39,6 +39,7 @@ schemas: install
 
 bench: install
 	$(BIN)/python benchmarks/digits_crossval.py
+	$(BIN)/python benchmarks/training.py run
 
 build: install
 	$(BIN)/python -m build --wheel
