@@ -1,4 +1,6 @@
-"""Fashion-MNIST: ten classes of clothes, by a network of 0.4 million parameters.
+"""Fashion-MNIST: ten classes of clothes, by a network of 0.2 million parameters.
+
+An epoch learns from half of the images, and rather from those whose class was still in doubt.
 
 The settings were chosen by the 5,000 validation images, which are part of the 60,000 for training; the 10,000 test
 images are looked at once, at the end.
@@ -23,18 +25,20 @@ PREPROCESSING = Preprocessing(size=(28, 28), mode="L", mean=(0.286,), std=(0.353
 class Config(FitSettings):
     """The settings."""
 
-    epochs: int = Field(default=25, ge=1)
+    epochs: int = Field(default=18, ge=1)
     batch_size: int = Field(default=128, ge=1)
-    learning_rate: float = Field(default=0.15, gt=0)
+    learning_rate: float = Field(default=0.2, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
-    ema: float = Field(default=0.997, ge=0, lt=1)
+    ema: float = Field(default=0.99, ge=0, lt=1)
     keep: Literal["best", "final"] = "final"
     channels_last: bool = True
     optimizer: Optimizer = Optimizer(name="momentum")
-    loss: Loss = Loss(label_smoothing=0.05)
-    width: int = Field(default=32, ge=1, description="channels of the first convolution")
-    dropout: float = Field(default=0.2, ge=0, lt=1, description="share of features hidden from the last layer")
-    hidden: int = Field(default=8, ge=0, le=28, description="side of the square that is hidden in a training image")
+    loss: Loss = Loss(label_smoothing=0.1)
+    sampling: Literal["shuffled", "balanced", "doubtful"] = "doubtful"
+    share: float = Field(default=0.5, gt=0, le=1)
+    width: int = Field(default=16, ge=1, description="channels at first; the last convolutions have six times as many")
+    dropout: float = Field(default=0, ge=0, lt=1, description="share of features hidden from the last layer")
+    hidden: int = Field(default=0, ge=0, le=28, description="side of the square that is hidden in a training image")
 
 
 def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from torchfinch.handler import Preprocessing
-from torchfinch.training import Data
+from torchfinch.training import Data, Loss
 from torchfinch.training.datasets import FASHION_LABELS
 
 from . import fashion
@@ -22,10 +22,15 @@ class Config(fashion.Config):
     epochs: int = Field(default=30, ge=1)
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=0.2, gt=0)
+    ema: float = Field(default=0.997, ge=0, lt=1)
+    loss: Loss = Loss(label_smoothing=0.05)
+    sampling: Literal["shuffled", "balanced", "doubtful"] = "shuffled"
+    share: float = Field(default=1, gt=0, le=1)
     device: str = Field(default="cuda", pattern=r"^(cpu|cuda(:\d+)?)$")
     amp: Literal["off", "bf16", "fp16"] = "bf16"
     width: int = Field(default=64, ge=1, description="channels of the first stage; the last one has four times as many")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of features hidden from the last layer")
+    hidden: int = Field(default=8, ge=0, le=28, description="side of the square that is hidden in a training image")
 
 
 def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:

@@ -71,8 +71,9 @@ def no_room() -> Iterator[None]:
         {},
         {"ema": 0, "keep": "final", "amp": "fp16", "schedule": {"name": "one_cycle"}},
         {"optimizer": {"name": "adamw"}, "schedule": {"name": "step"}, "patience": 3, "sampling": "balanced"},
+        {"sampling": "doubtful", "share": 0.5, "batch_size": 8},
     ],
-    ids=["momentum", "fp16", "adamw"],
+    ids=["momentum", "fp16", "adamw", "doubtful"],
 )
 def test_four_epochs_are_two_and_a_resume_bit_for_bit(checkpoints: Checkpoints, values: dict[str, Any]) -> None:
     whole, expected = fitted(small(), **{**EVERYTHING, **values})
@@ -108,7 +109,9 @@ def test_a_checkpoint_holds_nothing_that_runs_code(checkpoints: Checkpoints) -> 
     stopped(checkpoints)
     state = torch.load(checkpoints.folder / "epoch-00002.pt", weights_only=True)["state"]
 
-    assert {"model", "optimizer", "schedule", "scaler", "average", "chance", "history", "best", "kept"} == set(state)
+    assert {"model", "optimizer", "schedule", "scaler", "average", "chance", "history", "doubt", "best", "kept"} == set(
+        state
+    )
 
 
 def test_a_checkpoint_of_another_training_is_refused_with_the_difference(checkpoints: Checkpoints) -> None:

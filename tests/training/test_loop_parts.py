@@ -1,6 +1,7 @@
 """What the settings change in the loop: steps, precision, averages, frozen parts, what is drawn and what is counted."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +136,37 @@ def test_balanced_sampling_shows_every_class_as_often() -> None:
 
     assert len(shown) == 3 * 400
     assert sum(shown) / len(shown) == pytest.approx(0.5, abs=0.05)
+
+
+def test_doubtful_sampling_shows_most_what_stays_unknown() -> None:
+    shown: list[int] = []
+
+    def watch(batch: Tensor, _chance: torch.Generator) -> Tensor:
+        shown.extend((batch[:, 0, 0, 0] == 7).long().tolist())
+        return batch
+
+    known = halves(400, 0)
+    wrong = torch.arange(400) < 40
+    known.pixels[wrong, 0, 0, 0], known.targets[wrong] = 7, 1 - known.targets[wrong]
+    known.pixels[~wrong, 0, 0, 0] |= 8
+    data = Data(labels=DATA.labels, train=known, validation=DATA.validation, augment=watch)
+    fitted(Linear(dropout=0), data, epochs=20, learning_rate=0.1, sampling="doubtful", share=0.25)
+
+    assert len(shown) == 20 * 100
+    assert sum(shown) / len(shown) > 1.3 * 40 / 400
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "balanced", "doubtful"])
+def test_an_epoch_is_a_share_of_the_images(sampling: str) -> None:
+    shown: list[int] = []
+
+    def watch(batch: Tensor, _chance: torch.Generator) -> Tensor:
+        shown.append(len(batch))
+        return batch
+
+    fitted(data=replace(DATA, augment=watch), epochs=2, sampling=sampling, share=0.3)
+
+    assert sum(shown) == 2 * round(0.3 * 61)
 
 
 @pytest.mark.parametrize("policy", ["standard", "randaugment", "trivialaugment"])

@@ -10,7 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.training import Data, Images, Loss, focal_loss
-from torchfinch.training.losses import class_weights, criterion, penalty
+from torchfinch.training.losses import class_weights, criterion, doubts, penalty
 
 CPU = torch.device("cpu")
 EXAMPLE = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]).log()  # scores whose softmax are these probabilities
@@ -85,6 +85,14 @@ def test_label_smoothing_is_torchs() -> None:
     expected = functional.cross_entropy(SCORES, CLASSES, label_smoothing=0.1)
 
     assert loss(SCORES, CLASSES, label_smoothing=0.1) == pytest.approx(float(expected))
+
+
+def test_doubt_is_the_probability_of_other_classes() -> None:
+    certain = torch.tensor([[100.0, 0, 0]])
+
+    torch.testing.assert_close(doubts(EXAMPLE, torch.tensor([0, 2])), torch.tensor([0.3, 0.9]))
+    torch.testing.assert_close(doubts(EXAMPLE, torch.tensor([[1.0, 0, 0], [0, 0.5, 0.5]])), torch.tensor([0.3, 0.55]))
+    assert 0 < doubts(certain, torch.tensor([0])).item() < 0.01
 
 
 def test_balanced_weights_are_scikit_learns() -> None:

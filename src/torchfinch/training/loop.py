@@ -14,7 +14,7 @@ from torchfinch.training.augmentation import augment_of, mix_of
 from torchfinch.training.checkpoint import Checkpoints
 from torchfinch.training.data import Data, Images
 from torchfinch.training.history import Epoch, Tally
-from torchfinch.training.losses import criterion, penalty
+from torchfinch.training.losses import criterion, doubts, penalty
 from torchfinch.training.runtime import Runtime, running
 from torchfinch.training.settings import FitSettings
 from torchfinch.training.state import State
@@ -41,19 +41,18 @@ def fit(
         TorchfinchError: there is nothing to fit to or to resume, no such device, or the loss is no longer a number.
     """
     train, validation = _images(data, settings)
-    batches = math.ceil(len(train) / settings.batch_size)
     with running(settings) as runtime, progress() as bar:
-        state = State(model, settings=settings, runtime=runtime, batches=batches)
+        state = State(model, settings=settings, runtime=runtime, images=len(train))
         passes = _Passes(data, preprocessing, runtime)
         if checkpoints and resume:
             state.load_state_dict(checkpoints.load())
-        done = len(state.history)
+        done, batches = len(state.history), state.batches
         task = bar.add_task("training", total=settings.epochs * batches, completed=done * batches, note="")
         for number in range(done + 1, settings.epochs + 1):
             if state.stale:
                 break
             start = perf_counter()
-            order = runtime.same(_order(train, state.chance, settings))
+            order = runtime.same(_order(train, state))
             learnt, rate, waited = passes.learn(state, number, order.tensor_split(batches), lambda: bar.advance(task))
             learning_seconds = perf_counter() - start
             checked = passes.check(state, validation)
@@ -67,7 +66,7 @@ def fit(
                 learning_rate=rate,
                 seconds=perf_counter() - start,
                 data_seconds=waited,
-                images_per_second=len(train) / learning_seconds,
+                images_per_second=len(order) / learning_seconds,
             )
             state.end(epoch)
             if checkpoints and runtime.rank == 0:
@@ -96,10 +95,10 @@ class _Passes:
     def learn(
         self, state: State, epoch: int, batches: tuple[Tensor, ...], advance: Callable[[], object]
     ) -> tuple[Tally, float, float]:
-        """Every training image once; returns the sums, the last learning rate, and the seconds spent on the data."""
+        """The images of the epoch; returns the sums, the last learning rate, and the seconds spent on the data."""
         state.train(epoch)
         tally, rate, waited = Tally(self.classes), 0.0, 0.0
-        accumulate = self.settings.optimizer.accumulate
+        accumulate, doubt = self.settings.optimizer.accumulate, torch.zeros_like(state.doubt)
         for number, index in enumerate(batches, start=1):
             start = perf_counter()
             mine = self.runtime.share(index)
@@ -117,8 +116,11 @@ class _Passes:
             if number % accumulate == 0 or number == len(batches):
                 rate = state.step()
             tally.add(value, scores, targets)
+            if self.settings.sampling == "doubtful":
+                doubt[mine] = doubts(scores.detach().float(), targets).cpu()
             advance()
-        tally.sums = self.runtime.total(tally.sums)
+        tally.sums, doubt = self.runtime.total(tally.sums), self.runtime.total(doubt)
+        state.doubt = torch.where(doubt > 0, doubt, state.doubt)
         return tally, rate, waited
 
     def check(self, state: State, images: Images) -> Tally:
@@ -149,8 +151,10 @@ def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
             "the recipe gives no images to fit to", "return Data(train=..., validation=...) in build()"
         )
     if not data.train.classified:
-        if settings.sampling == "balanced":
-            raise TorchfinchError("sampling=balanced is for classes, and the recipe predicts numbers", "shuffled")
+        if settings.sampling != "shuffled":
+            raise TorchfinchError(
+                f"sampling={settings.sampling} is for classes, and the recipe predicts numbers", "shuffled"
+            )
         return data.train, data.validation
     counts = torch.bincount(data.train.targets, minlength=len(data.labels)).tolist()
     empty = [label for label, count in zip(data.labels, counts, strict=True) if not count]
@@ -161,12 +165,15 @@ def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
     return data.train, data.validation
 
 
-def _order(train: Images, chance: torch.Generator, settings: FitSettings) -> Tensor:
-    """The numbers of an epoch's images: all of them shuffled, or drawn so that classes are equally frequent."""
-    if settings.sampling == "shuffled":
-        return torch.randperm(len(train), generator=chance)
+def _order(train: Images, state: State) -> Tensor:
+    """The numbers of an epoch's images: of all alike, of each class as many, or rather of those in doubt."""
+    sampling, chance = state.settings.sampling, state.chance
+    if sampling == "shuffled":
+        return torch.randperm(len(train), generator=chance)[: state.images]
+    if sampling == "doubtful":
+        return torch.multinomial(state.doubt, state.images, generator=chance)
     weights = 1 / torch.bincount(train.targets).double()
-    return torch.multinomial(weights[train.targets], len(train), replacement=True, generator=chance)
+    return torch.multinomial(weights[train.targets], state.images, replacement=True, generator=chance)
 
 
 def _lost(value: float, settings: FitSettings, *, epoch: int, batch: str, images: Tensor) -> TorchfinchError:

@@ -54,6 +54,13 @@ def criterion(settings: Loss, data: Data, device: torch.device) -> Criterion:
     return partial(functional.cross_entropy, weight=weight, label_smoothing=settings.label_smoothing)
 
 
+def doubts(scores: Tensor, targets: Tensor) -> Tensor:
+    """The probability (N,) that scores (N, K) give to other classes than an image's own, never quite 0."""
+    probabilities = scores.softmax(dim=1)
+    right = probabilities.gather(1, targets[:, None])[:, 0] if targets.ndim == 1 else (probabilities * targets).sum(1)
+    return (1 - right).clamp(min=1e-3)
+
+
 def class_weights(settings: Loss, images: Images, *, classes: int) -> Tensor | None:
     """One weight for each class, float32 (C,); balanced is `N / (C N_c)`, as scikit-learn has it.
 

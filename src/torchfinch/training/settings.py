@@ -97,9 +97,11 @@ class FitSettings(Settings):
         default="best", description="weights of the lowest validation loss, or the last"
     )
     patience: int | None = Field(default=None, ge=1, description="stop after so many epochs without a better one")
-    sampling: Literal["shuffled", "balanced"] = Field(
-        default="shuffled", description="each image once an epoch, or every class as often as the others"
+    sampling: Literal["shuffled", "balanced", "doubtful"] = Field(
+        default="shuffled",
+        description="each image once an epoch; every class as often as the others; or rather what was in doubt",
     )
+    share: float = Field(default=1, gt=0, le=1, description="images of an epoch, as a share of the training images")
     ema: float = Field(default=0, ge=0, lt=1, description="decay of the weights' moving average, which is then kept")
     device: str = Field(default="cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="where to fit: cpu, cuda or cuda:N")
     threads: int = Field(default=0, ge=0, description="CPU threads of torch while fitting; 0 leaves torch's own number")

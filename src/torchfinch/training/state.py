@@ -20,18 +20,21 @@ from torchfinch.training.settings import FitSettings, Frozen
 class State:
     """A network under training with its optimizer, its schedule and its chance."""
 
-    def __init__(self, model: nn.Module, *, settings: FitSettings, runtime: Runtime, batches: int) -> None:
+    def __init__(self, model: nn.Module, *, settings: FitSettings, runtime: Runtime, images: int) -> None:
         self.settings = settings
         self.model = model
         self.network = runtime.wrap(model)
         self.optimizer = build_optimizer(model, settings)
-        steps = math.ceil(batches / settings.optimizer.accumulate)
+        self.images = max(1, round(settings.share * images))  # of one epoch
+        self.batches = math.ceil(self.images / settings.batch_size)
+        steps = math.ceil(self.batches / settings.optimizer.accumulate)
         self.schedule = build_schedule(self.optimizer, settings, steps_per_epoch=steps)
         self.scaler = runtime.scaler()
         average = get_ema_multi_avg_fn(settings.ema)
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if settings.ema else None
         torch.manual_seed(settings.seed + runtime.rank)  # for dropout
         self.chance = torch.Generator().manual_seed(settings.seed + runtime.rank)  # the same order on every device
+        self.doubt = torch.ones(images)  # of each image's class, when it was last learnt from
         self.history: list[Epoch] = []
         self.best = math.inf
         self.kept: dict[str, Tensor] = {}
@@ -85,8 +88,8 @@ class State:
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         chance = {"torch": torch.get_rng_state(), "cuda": cuda, "images": self.chance.get_state()}
-        history = [asdict(epoch) for epoch in self.history]
-        return {**parts, "chance": chance, "history": history, "best": self.best, "kept": self.kept}
+        known = {"history": [asdict(epoch) for epoch in self.history], "doubt": self.doubt}
+        return {**parts, **known, "chance": chance, "best": self.best, "kept": self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
@@ -97,7 +100,7 @@ class State:
             torch.cuda.set_rng_state_all(state["chance"]["cuda"])
         self.chance.set_state(state["chance"]["images"])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
-        self.best, self.kept = state["best"], state["kept"]
+        self.best, self.kept, self.doubt = state["best"], state["kept"], state["doubt"]
 
     def _parts(self) -> dict[str, Any]:
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
