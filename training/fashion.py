@@ -1,6 +1,6 @@
 """Fashion-MNIST: ten classes of clothes, by a network of 0.2 million parameters.
 
-An epoch learns from half of the images, and rather from those whose class was still in doubt.
+An epoch learns from half of the images; those whose class is still in doubt are preferred.
 
 The settings were chosen by the 5,000 validation images, which are part of the 60,000 for training; the 10,000 test
 images are looked at once, at the end.

@@ -1,5 +1,7 @@
 """A copy of stable that is loaded like the canary: it gets as much traffic, and only its latency is compared."""
 
+from dataclasses import replace
+
 import pytest
 from release.playing import Play
 
@@ -73,7 +75,7 @@ def test_one_that_is_lost_gives_its_traffic_to_stable_at_once_and_the_weight_is_
     beside.world.asked = Request(paused=True)
     beside.tick()
     assert (beside.world.weight, beside.world.baseline_weight) == (25, 0)
-    assert beside.notes == "the baseline has no ready endpoint: its traffic goes to stable"
+    assert beside.notes == "the baseline cannot answer as stable does: its traffic goes to stable"
     beside.world.asked = Request()
     beside.world.unable.add("one")
     for _ in range(20):
@@ -98,6 +100,34 @@ def test_a_weight_lowered_by_hand_stays_when_it_is_lost(beside: Play) -> None:
     beside.world.lose("baseline")
     beside.tick()
     assert (beside.world.weight, beside.world.baseline_weight) == (10, 0)
+
+
+def test_one_that_still_runs_the_version_before_gets_nobody(beside: Play) -> None:
+    beside.at_weight(25, requests=1000)
+    baseline = beside.world.baseline
+    assert baseline
+    beside.world.baseline = replace(baseline, digest="zero")
+    beside.world.broken.add("deploy")
+    beside.tick()
+    assert beside.world.baseline_weight == 0
+
+
+def test_one_that_is_lost_when_the_canary_has_all_traffic_is_missed_by_nobody(beside: Play) -> None:
+    beside.at_weight(100, requests=1000)
+    beside.world.lose("baseline")
+    beside.world.unable.add("one")
+    assert beside.ended() is Phase.PROMOTED
+
+
+def test_a_deployment_or_service_of_another_version_is_no_baseline(beside: Play) -> None:
+    versions = {
+        "stable": {"deployment": "s"},
+        "canary": {"deployment": "c"},
+        "route": {"kind": "HTTPRoute", "name": "r"},
+    }
+    for baseline in ({"deployment": "s"}, {"deployment": "s", "service": "b"}, {"deployment": "b", "service": "c"}):
+        with pytest.raises(ValueError, match="of its own"):
+            beside.make_spec(**versions, baseline=baseline)
 
 
 def test_it_ends_with_the_canary(beside: Play) -> None:

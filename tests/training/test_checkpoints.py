@@ -71,7 +71,7 @@ def no_room() -> Iterator[None]:
         {},
         {"ema": 0, "keep": "final", "amp": "fp16", "schedule": {"name": "one_cycle"}},
         {"optimizer": {"name": "adamw"}, "schedule": {"name": "step"}, "patience": 3, "sampling": "balanced"},
-        {"sampling": "doubtful", "share": 0.5, "batch_size": 8},
+        {"sampling": "doubtful", "share": 0.5, "batch_size": 8, "augmentation": {}},
     ],
     ids=["momentum", "fp16", "adamw", "doubtful"],
 )

@@ -156,6 +156,15 @@ def test_doubtful_sampling_shows_most_what_stays_unknown() -> None:
     assert sum(shown) / len(shown) > 1.3 * 40 / 400
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [({"share": 0.5, "augmentation": {"mixup": 0.2}}, "mixup or cutmix"), ({"share": 1}, "share=1 is all of them")],
+)
+def test_doubt_that_makes_no_sense_is_refused(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(TorchfinchError, match=said):
+        fitted(sampling="doubtful", **values)
+
+
 @pytest.mark.parametrize("sampling", ["shuffled", "balanced", "doubtful"])
 def test_an_epoch_is_a_share_of_the_images(sampling: str) -> None:
     shown: list[int] = []

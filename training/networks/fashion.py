@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 
 class FashionNet(nn.Module):
-    """A convolution at the full size, then two at each half of it, the last ones residual, and one linear layer."""
+    """Six convolutions at 28, 14, 7 and 3 pixels, three of them residual, and one linear layer."""
 
     def __init__(self, classes: int = 10, width: int = 16, dropout: float = 0) -> None:
         super().__init__()

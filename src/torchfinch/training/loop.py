@@ -150,11 +150,8 @@ def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
         raise TorchfinchError(
             "the recipe gives no images to fit to", "return Data(train=..., validation=...) in build()"
         )
+    _check_sampling(settings, classified=data.train.classified)
     if not data.train.classified:
-        if settings.sampling != "shuffled":
-            raise TorchfinchError(
-                f"sampling={settings.sampling} is for classes, and the recipe predicts numbers", "shuffled"
-            )
         return data.train, data.validation
     counts = torch.bincount(data.train.targets, minlength=len(data.labels)).tolist()
     empty = [label for label, count in zip(data.labels, counts, strict=True) if not count]
@@ -165,13 +162,24 @@ def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
     return data.train, data.validation
 
 
+def _check_sampling(settings: FitSettings, *, classified: bool) -> None:
+    sampling, augmentation = settings.sampling, settings.augmentation
+    if sampling != "shuffled" and not classified:
+        raise TorchfinchError(f"sampling={sampling} is for classes, and the recipe predicts numbers", "shuffled")
+    if sampling == "doubtful" and (augmentation.mixup or augmentation.cutmix):
+        raise TorchfinchError("sampling=doubtful does not go with mixup or cutmix, whose images have two classes")
+    if sampling == "doubtful" and settings.share == 1:
+        raise TorchfinchError("sampling=doubtful draws a part of the images, and share=1 is all of them", "share=0.5")
+
+
 def _order(train: Images, state: State) -> Tensor:
     """The numbers of an epoch's images: of all alike, of each class as many, or rather of those in doubt."""
     sampling, chance = state.settings.sampling, state.chance
     if sampling == "shuffled":
         return torch.randperm(len(train), generator=chance)[: state.images]
     if sampling == "doubtful":
-        return torch.multinomial(state.doubt, state.images, generator=chance)
+        drawn = torch.multinomial(state.doubt, state.images, generator=chance)  # the greatest doubt first
+        return drawn[torch.randperm(len(drawn), generator=chance)]
     weights = 1 / torch.bincount(train.targets).double()
     return torch.multinomial(weights[train.targets], state.images, replacement=True, generator=chance)
 

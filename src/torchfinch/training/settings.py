@@ -99,7 +99,7 @@ class FitSettings(Settings):
     patience: int | None = Field(default=None, ge=1, description="stop after so many epochs without a better one")
     sampling: Literal["shuffled", "balanced", "doubtful"] = Field(
         default="shuffled",
-        description="each image once an epoch; every class as often as the others; or rather what was in doubt",
+        description="all images alike, every class as often as the others, or rather images whose class is in doubt",
     )
     share: float = Field(default=1, gt=0, le=1, description="images of an epoch, as a share of the training images")
     ema: float = Field(default=0, ge=0, lt=1, description="decay of the weights' moving average, which is then kept")

@@ -176,7 +176,7 @@ class Traffic(World):
     def _send_to(self, app: App) -> None:
         weights = app.weights
         pods = [pod for pod in app.pods if pod["status"].get("phase") == "Running"]
-        for track, weight in zip(app.tracks, weights, strict=True):
+        for track, weight in zip(app.tracks, weights, strict=False):  # a route may have lost one
             behind = [pod for pod in pods if pod["metadata"]["labels"]["track"] == track]
             for pod in behind:
                 counts = self.counted.setdefault(pod["metadata"]["name"], [0, 0])

@@ -139,7 +139,7 @@ def copies(mirror: int) -> Object:
 def shares() -> Object:
     send(20, 0)
     loaded = answers(300)
-    change(replace(split(), baseline_answers=False).balanced())
+    change(replace(split(), baseline_answers=False).balanced(release="digits"))
     return {"loaded": loaded, "lost": answers(300)}
 
 

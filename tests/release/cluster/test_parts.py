@@ -1,6 +1,7 @@
 """What the controller of a cluster makes of objects, without a cluster."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,31 @@ def test_a_baseline_has_its_share_only_while_it_answers_and_none_once_the_split_
     read = split(route).read()
     assert (read.weight, read.baseline) == (25, 25)
 
-    [(_, _, patch)] = split(route, answers=False).balanced()
+    [(_, _, patch)] = split(route, answers=False).balanced(release="digits")
     assert weights_of(applied(route, patch)) == [75, 25, 0]
     assert split(route).read().mark == MARK
-    owned = owner(route)
+
+    [(_, _, patch)] = split(route).balanced(release="digits")
+    owned = owner(applied(route, patch))
     assert owned
+    assert weights_of(route) == [50, 25, 25]
     assert weights_of(applied(route, RouteWeights(route, GatewayApi(), **owned[1]).cleared())) == [100, 0, 0]
+
+
+def test_a_rule_without_the_baseline_is_driven_all_the_same_and_told() -> None:
+    split = RouteWeights(http_route(100, 0), GatewayApi(), None, "digits-stable", "digits-canary", "digits-other", True)
+    assert split.read().baseline is None
+    [(_, route, patch)] = split.patches(MARK, release="digits")
+    assert weights_of(applied(route, patch)) == [75, 25]
+
+
+def test_no_weight_is_ever_negative() -> None:
+    for total in (103, 175):
+        route = http_route(total, 0, 0, 50)
+        route["spec"]["rules"][1]["backendRefs"].append({"name": "beside", "port": 8080, "weight": 50})
+        split = RouteWeights(route, GatewayApi(), None, "digits-stable", "digits-canary", "digits-other", True)
+        [(_, _, patch)] = split.patches(replace(MARK, weight=50), release="digits")
+        assert min(weights_of(applied(route, patch))) == 0
 
 
 def test_a_third_backend_keeps_its_share_or_the_route_is_refused() -> None:
@@ -150,7 +170,7 @@ def test_a_route_that_nobody_has_accepted_is_not_synced() -> None:
 
 
 def test_a_route_without_both_backends_is_told() -> None:
-    with pytest.raises(TorchfinchError, match="no rule of HTTPRoute digits has all of digits-stable, elsewhere"):
+    with pytest.raises(TorchfinchError, match="no rule of HTTPRoute digits has both digits-stable and elsewhere"):
         RouteWeights(http_route(100, 0), GatewayApi(), None, "digits-stable", "elsewhere").read()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from release.cluster.apps import App, Process, Traffic
+from release.cluster.apps import App, Process, Traffic, backends
 from waiting import within
 
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES
@@ -81,6 +81,22 @@ def test_a_baseline_runs_stables_version_with_the_load_of_the_canary_and_its_lat
     assert app.status["baseline"]["version"] == "2.0"
     app.cluster("delete", "canary", "digits")
     assert within(20, lambda: app.weights == [100, 0, 0])
+
+
+def test_a_route_that_loses_the_baselines_backend_holds_its_weight_and_can_be_aborted(make_app: MakeApp) -> None:
+    app = make_app(baseline={"deployment": "digits-baseline"}, analysis=ENDLESS)
+    app.offer("2.0")
+    assert within(60, lambda: app.weights == [50, 25, 25]), app.status
+    stable, canary, _ = backends(app.get(HTTP_ROUTES)["spec"])
+    rules = app.get(HTTP_ROUTES)["spec"]["rules"]
+    rules[0]["backendRefs"] = [{**stable, "weight": 75}, canary]
+    app.merge(HTTP_ROUTES, {"spec": {"rules": rules}})
+    assert within(60, lambda: "digits-baseline is no backend of every rule" in app.status["reason"]), app.status
+    assert app.weights == [75, 25]
+
+    app.spec(action={"type": "abort", "id": "once"})
+    app.wait("RolledBack")
+    assert app.weights == [100, 0]
 
 
 @DIALECTS

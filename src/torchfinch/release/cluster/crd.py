@@ -34,6 +34,10 @@ _RULES = {
             "shadow and force need an HTTPRoute",
         ),
         ("self.route.kind != 'Replicas' || !has(self.baseline)", "baseline needs an HTTPRoute or VirtualService"),
+        (
+            "!has(self.baseline) || !(self.baseline.deployment in [self.stable.deployment, self.canary.deployment])",
+            "baseline needs a Deployment of its own",
+        ),
         ("self.route.kind != 'Replicas' || !has(self.diff)", "diff needs a router"),
         (
             "!has(self.force) || has(self.force.header) || has(self.force.cookie)",

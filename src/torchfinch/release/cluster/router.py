@@ -1,6 +1,7 @@
 """The router of a cluster: a route in front of two Deployments, read from the cache, changed through the API."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.choices import Choices
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, Kind
 from torchfinch.release.cluster.replicas import Ratio, ratio_arms
-from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect
+from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect, owner
 from torchfinch.release.cluster.workloads import (
     canary_arm,
     digest,
@@ -22,6 +23,7 @@ from torchfinch.release.cluster.workloads import (
     stable_arm,
     take_over_patch,
 )
+from torchfinch.release.decision.baseline import can_serve
 from torchfinch.release.manifest.backends import EnvoyRoute, HTTPRoute, Replicas, Source
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
@@ -55,6 +57,7 @@ class ClusterRouter:
         self.view = None
         split = self._weights(spec).read()
         stable, canary = self._arms(spec, split.weight)
+        baseline = self._baseline(spec, split)
         self.view = View(
             weight=split.weight,
             mark=split.mark,
@@ -62,8 +65,8 @@ class ClusterRouter:
             synced=split.synced,
             stable=stable,
             canary=canary,
-            baseline=self._baseline(spec, split.baseline),
-            baseline_weight=split.baseline,
+            baseline=baseline,
+            baseline_weight=split.baseline or 0,
             offered=digest(self._deployment(spec, "canary")),
             trouble=(*split.trouble, *self._keep_choices(spec, split.weight)),
         )
@@ -105,16 +108,15 @@ class ClusterRouter:
     def retire(self) -> None:
         """No more pods of the baseline, and then of the canary, which is seen as running until both are done."""
         spec = self._read_spec()
-        roles: tuple[Role, ...] = ("baseline", "canary") if spec.baseline else ("canary",)
-        for role in roles:
-            found = self._deployment(spec, role)
-            self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
+        for found in (self._beside(spec), self._deployment(spec, "canary")):
+            if found:
+                self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
 
     def balance(self) -> None:
         """The weights of baseline and stable, in one patch."""
         weights = self._weights(self._read_spec())
         if isinstance(weights, RouteWeights):
-            for kind, found, patch in weights.balanced():
+            for kind, found, patch in weights.balanced(release=self._name):
                 self._patch(kind, found, patch)
 
     def _keep_choices(self, spec: Spec, weight: int) -> tuple[str, ...]:
@@ -138,14 +140,26 @@ class ClusterRouter:
         route = self._object(speaks.kind, spec.route.name)
         backends = _source(spec, "stable").backend, _source(spec, "canary").backend
         if not spec.baseline:
-            return RouteWeights(route, speaks, spec.route.rule, *backends)
-        answers = bool(self.addresses(spec, "baseline"))
-        return RouteWeights(route, speaks, spec.route.rule, *backends, spec.baseline.backend, answers)
+            owned = owner(route)
+            left = owned[1].get("baseline") if owned and owned[0] == self._name else None  # by a spec that had one
+            return RouteWeights(route, speaks, spec.route.rule, *backends, left)
+        split = RouteWeights(route, speaks, spec.route.rule, *backends, spec.baseline.backend)
+        read = split.read()
+        baseline, stable = self._baseline(spec, read), self._arms(spec, read.weight)[0]
+        return replace(split, baseline_answers=bool(baseline and can_serve(baseline, stable=stable)))
 
-    def _baseline(self, spec: Spec, weight: int) -> Arm | None:
+    def _baseline(self, spec: Spec, split: Split) -> Arm | None:
         if not spec.baseline:
             return None
-        return canary_arm(self._deployment(spec, "baseline"), len(self.addresses(spec, "baseline")), weight=weight)
+        found = self._beside(spec)
+        arm = canary_arm(found, len(self.addresses(spec, "baseline")), weight=split.weight) if found else Arm()
+        if split.baseline is None:
+            return replace(arm, ready=0, lacks=f"{spec.baseline.backend} is no backend of every rule that splits")
+        return arm
+
+    def _beside(self, spec: Spec) -> Object | None:
+        name = spec.baseline.deployment if spec.baseline else None
+        return self._cache.get(DEPLOYMENTS, self._namespace, name) if name else None
 
     def _copy(self, spec: Spec, baseline: Object, wanted: str) -> None:
         """Stable's version, on as many pods as the canary has."""

@@ -38,8 +38,8 @@ class Split:
     synced: bool
     mirror: int = 0
     """Percent of the requests that are copied to the canary."""
-    baseline: int = 0
-    """The baseline's percentage."""
+    baseline: int | None = None
+    """The baseline's percentage; None where not every rule has it among its backends."""
     trouble: tuple[str, ...] = ()
 
 
@@ -112,7 +112,8 @@ def dialect(route: HTTPRoute | VirtualService) -> Dialect:
 class RouteWeights:
     """The split of `route` between the Services `stable` and `canary`, in every rule that has both or in one `rule`.
 
-    Both methods raise `TorchfinchError` where no rule has both.
+    The Service `baseline` has a part in it where it is among them. All methods raise `TorchfinchError` where no rule
+    has both.
     """
 
     route: Object
@@ -135,11 +136,12 @@ class RouteWeights:
         mark = read_mark(self.route)
         wanted = mark.mirror if mark else 0
         copied = {mirrored(each.written, self.canary) for each in rules}
+        beside = [_share(each, each.baseline) for each in rules if each.baseline]
         return Split(
             weight=max(shares),
             mark=mark,
             mirror=max(copied - {wanted}, default=wanted),
-            baseline=max(_share(each, each.baseline) for each in rules),
+            baseline=max(beside) if len(beside) == len(rules) else None,
             synced=synced and len(shares) == 1,
             trouble=tuple(trouble),
         )
@@ -150,15 +152,12 @@ class RouteWeights:
 
     def patches(self, mark: Mark, *, release: str) -> list[Patch]:
         """One JSON patch that sets weights, mirror and mark in every rule, and fails where the route has changed."""
-        names = {"stable": self.stable, "canary": self.canary, "baseline": self.baseline, "rule": self.rule}
-        backends = {key: name for key, name in names.items() if name or key == "rule"}
-        marked = annotate(self.route, mark, release=release, backends=backends)
-        return [(self.speaks.kind, self.route, [*self._set(mark.weight, mark.mirror), *marked])]
+        return [(self.speaks.kind, self.route, self._marked(mark.weight, mark.mirror, mark, release))]
 
-    def balanced(self) -> list[Patch]:
+    def balanced(self, *, release: str) -> list[Patch]:
         """A JSON patch that gives the baseline its share at the weight that is set, and stable the rest."""
         split = self.read()
-        return [(self.speaks.kind, self.route, self._set(split.weight, split.mirror))]
+        return [(self.speaks.kind, self.route, self._marked(split.weight, split.mirror, split.mark, release))]
 
     def cleared(self) -> list[Object]:
         """A JSON patch that gives stable all traffic and takes the mark away."""
@@ -169,13 +168,24 @@ class RouteWeights:
         for rule in self._rules():
             total = _total(rule)
             own = round(total * weight / 100)
-            beside = round(total * self._beside(weight, mirror) / 100)
-            shares = [(rule.canary, own), (rule.stable, total - own - beside)]
-            for place, share in [*shares, *([(rule.baseline, beside)] if rule.baseline else [])]:
+            shares = [(rule.canary, own)]
+            if rule.baseline:
+                beside = min(round(total * self._beside(weight, mirror) / 100), total - own)
+                shares.append((rule.baseline, beside))
+            rest = total - sum(share for _, share in shares)
+            for place, share in (*shares, (rule.stable, rest)):
                 patch.append({"op": "test", "path": place.name_path, "value": place.name})
                 patch.append({"op": "add", "path": f"{place.path}/weight", "value": share})
             patch += mirror_patch(rule.written, rule.path, self.canary, mirror)
         return patch
+
+    def _marked(self, weight: int, mirror: int, mark: Mark | None, release: str) -> list[Object]:
+        patch = self._set(weight, mirror)
+        if mark is None:
+            return patch
+        backends = {"stable": self.stable, "canary": self.canary, "rule": self.rule}
+        beside = {"baseline": self.baseline} if self._beside(weight, mirror) else {}  # else there is nothing to clear
+        return [*patch, *annotate(self.route, mark, release=release, backends={**backends, **beside})]
 
     def _beside(self, weight: int, mirror: int) -> int:
         return baseline_share(weight=weight, mirror=mirror) if self.baseline_answers else 0
@@ -185,8 +195,8 @@ class RouteWeights:
         if not found:
             where = f"rule {self.rule} of" if self.rule else "rule of"
             name = f"{self.speaks.kind.name} {self.route['metadata']['name']}"
-            message = f"no {where} {name} has all of {', '.join(self._names)}"
-            raise TorchfinchError(message, "add them, stable with weight 100, the rest with 0")
+            message = f"no {where} {name} has both {self.stable} and {self.canary}"
+            raise TorchfinchError(message, "add both with weights 100 and 0")
         return found
 
     def _rule(self, number: int) -> _Rule | None:
@@ -194,15 +204,11 @@ class RouteWeights:
         path = f"/spec/{self.speaks.rules}/{number}"
         places = {_short(place.name): place for place in _places(rule, path, self.speaks)}
         chosen = not self.rule or rule.get("name") == self.rule
-        if not chosen or not set(self._names) <= places.keys():
+        if not chosen or not {self.stable, self.canary} <= places.keys():
             return None
         stable, canary = places.pop(self.stable), places.pop(self.canary)
-        baseline = places.pop(self.baseline) if self.baseline else None
+        baseline = places.pop(self.baseline, None) if self.baseline else None
         return _Rule(path, rule, stable, canary, baseline, others=sum(place.weight for place in places.values()))
-
-    @property
-    def _names(self) -> list[str]:
-        return [self.stable, self.canary, *([self.baseline] if self.baseline else [])]
 
     def _all(self) -> list[Object]:
         return list(self.route["spec"].get(self.speaks.rules, []))

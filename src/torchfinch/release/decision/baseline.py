@@ -7,12 +7,17 @@ as many servers as the canary has, and gets as much of the traffic.
 from collections.abc import Mapping
 from dataclasses import replace
 
-from torchfinch.release.state import Counters
+from torchfinch.release.state import Arm, Counters
 
 
 def baseline_share(*, weight: int, mirror: int) -> int:
     """Percent of the traffic for the baseline: as much as the canary has, as long as the rest is enough for it."""
     return min(max(weight, mirror), 100 - weight, 50)
+
+
+def can_serve(baseline: Arm, *, stable: Arm) -> bool:
+    """Whether users may be sent to it: it answers, and with the version that stable has now."""
+    return bool(baseline.ready) and baseline.digest == stable.digest
 
 
 def with_baseline(stable: Mapping[str, Counters], baseline: Mapping[str, Counters]) -> dict[str, Counters]:

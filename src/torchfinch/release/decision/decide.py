@@ -20,7 +20,7 @@ from torchfinch.release.decision.answers import (
     start,
     wait,
 )
-from torchfinch.release.decision.baseline import baseline_share
+from torchfinch.release.decision.baseline import baseline_share, can_serve
 from torchfinch.release.decision.judging import first_requests, judged
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import (
@@ -51,13 +51,14 @@ def decide(spec: Spec, state: State, seen: Seen, now: float) -> Decision:
 def _balanced(at: Look, decision: Decision) -> Decision:
     """Whatever is decided, the baseline has its share of the traffic, but none where it cannot answer."""
     baseline, seen = at.seen.baseline, at.seen
-    if not baseline or baseline.ready is None or seen.weight is None:
+    if not baseline or seen.weight is None:
         return decision
-    wanted = baseline_share(weight=seen.weight, mirror=seen.mirror) if baseline.ready else 0
+    serves = can_serve(baseline, stable=seen.stable)
+    wanted = baseline_share(weight=seen.weight, mirror=seen.mirror) if serves else 0
     weighed = any(isinstance(act, SetWeight) for act in decision.actions)  # which gives it its share too
     if seen.baseline_weight == wanted or weighed:
         return decision
-    notes = () if baseline.ready else ("the baseline has no ready endpoint: its traffic goes to stable",)
+    notes = () if serves else ("the baseline cannot answer as stable does: its traffic goes to stable",)
     return replace(decision, actions=(*decision.actions, Balance()), notes=(*decision.notes, *notes))
 
 
@@ -240,7 +241,7 @@ def _canary_ready(at: Look) -> Decision | None:
 def _baseline_ready(at: Look) -> Decision | None:
     """No weight either without the copy of stable that the canary's latency is compared with."""
     arm, wanted = at.seen.baseline, at.state.stable
-    if not arm or (arm.ready and arm.digest == wanted):
+    if not arm or at.state.weight == 100 or (arm.ready and arm.digest == wanted):  # at 100 nothing is compared
         return None
     if arm.digest != wanted or not arm.running:
         return wait(at, "starting the baseline", Deploy(role="baseline", digest=wanted))

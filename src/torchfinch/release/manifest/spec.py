@@ -137,6 +137,9 @@ class Spec(Fields):
             raise ValueError(f"shadow and force need route.kind Envoy or HTTPRoute, not {self.route.kind}")
         if self.baseline and self.route.kind not in {"HTTPRoute", "VirtualService"}:
             raise ValueError(f"baseline needs route.kind HTTPRoute or VirtualService, not {self.route.kind}")
+        others = [source for source in (self.stable, self.canary) if source]
+        if self.baseline and any(_shared(self.baseline, other) for other in others):
+            raise ValueError("baseline needs a Deployment and a Service of its own")
         if self.diff and self.route.kind == "Replicas":
             raise ValueError("diff needs a router: with route.kind Replicas the canary's pods come with its weight")
         for check in self.checks:
@@ -155,6 +158,10 @@ class Spec(Fields):
     def step_at(self, weight: int) -> Step:
         """The step with this weight; a plain one where an edit of the manifest took it away."""
         return next((step for step in self.steps if step.weight == weight), Step(weight=max(weight, 1)))
+
+
+def _shared(one: Source, other: Source) -> bool:
+    return one.deployment == other.deployment or one.backend == other.backend
 
 
 class Metadata(Fields):

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Request, View
 from torchfinch.release.controller import Controller
-from torchfinch.release.decision.baseline import baseline_share, with_baseline
+from torchfinch.release.decision.baseline import baseline_share, can_serve, with_baseline
 from torchfinch.release.decision.rules import grow
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import LATENCY_EDGES, Arm, Counters, Mark, Reading, Role, State
@@ -120,7 +120,8 @@ class World:
 
     def _share_out(self) -> None:
         share = baseline_share(weight=self.weight, mirror=self.mirror)
-        self.baseline_weight = share if self.baseline and self.baseline.ready else 0
+        serves = self.baseline and can_serve(self.baseline, stable=self.stable)
+        self.baseline_weight = share if serves else 0
 
     def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:  # noqa: ARG002  the protocol's
         """Start what can be started."""
