@@ -39,7 +39,7 @@ schemas: install
 
 bench: install
 	$(BIN)/python benchmarks/digits_crossval.py
-	$(BIN)/python benchmarks/training.py run
+	$(BIN)/python benchmarks/training.py run --together 2
 
 build: install
 	$(BIN)/python -m build --wheel
