@@ -119,8 +119,10 @@ class _Passes:
             if self.settings.sampling == "doubtful":
                 doubt[mine] = doubts(scores.detach().float(), targets).cpu()
             advance()
-        tally.sums, doubt = self.runtime.total(tally.sums), self.runtime.total(doubt)
-        state.doubt = torch.where(doubt > 0, doubt, state.doubt)
+        tally.sums = self.runtime.total(tally.sums)
+        if self.settings.sampling == "doubtful":
+            doubt = self.runtime.total(doubt)
+            state.doubt = torch.where(doubt > 0, doubt, state.doubt)
         return tally, rate, waited
 
     def check(self, state: State, images: Images) -> Tally:
