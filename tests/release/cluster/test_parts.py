@@ -199,6 +199,28 @@ def test_the_mark_says_which_weight_a_number_of_pods_stands_for() -> None:
     assert Ratio(stable, canary).read().weight == 40
 
 
+@pytest.mark.parametrize("weights", [(25, 0), (50, 0), (100, 0), (50, 25)])
+def test_a_split_of_pods_that_is_cut_off_midway_and_done_again_leaves_as_many_pods(weights: tuple[int, int]) -> None:
+    stable, canary = deployment("stable", replicas=8), deployment("canary", replicas=0)
+    for weight in weights:
+        mark = replace(MARK, weight=weight)
+        [(_, found, patch), _] = Ratio(stable, canary).patches(mark, release="digits")
+        applied(found, patch)  # and the second meets a conflict
+        for _, found, patch in Ratio(stable, canary).patches(mark, release="digits"):
+            applied(found, patch)
+        own = canary_pods(8, weight)
+        assert (stable["spec"]["replicas"], canary["spec"]["replicas"]) == (8 - own, own)
+
+
+def test_what_somebody_adds_to_stables_pods_amid_a_split_stays() -> None:
+    stable, canary = deployment("stable", replicas=4), deployment("canary", replicas=0)
+    for weight, scaled in ((50, 8), (0, 8)):
+        for _, found, patch in Ratio(stable, canary).patches(replace(MARK, weight=weight), release="digits"):
+            applied(found, patch)
+        stable["spec"]["replicas"] = max(stable["spec"]["replicas"], scaled)
+    assert stable["spec"]["replicas"] == 10
+
+
 def test_two_deployments_of_one_version_have_one_digest_and_a_restart_changes_none() -> None:
     stable, canary = deployment("stable"), deployment("canary")
     canary["spec"]["template"]["metadata"]["annotations"] = {"kubectl.kubernetes.io/restartedAt": "now"}

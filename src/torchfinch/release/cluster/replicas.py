@@ -26,9 +26,9 @@ class Ratio:
     def read(self) -> Split:
         """The split and the mark, which the canary's Deployment carries."""
         mark = read_mark(self.canary)
-        pods, own = self._pods, replicas(self.canary)
-        meant = mark is not None and own == canary_pods(pods, mark.weight)
-        weight = mark.weight if mark and meant else round(100 * own / pods) if pods else 0
+        own, both = replicas(self.canary), replicas(self.stable) + replicas(self.canary)
+        meant = mark is not None and own == canary_pods(self._pods, mark.weight)
+        weight = mark.weight if mark and meant else round(100 * own / both) if both else 0
         return Split(weight=weight, mark=mark, synced=True)
 
     def patches(self, mark: Mark, *, release: str) -> list[Patch]:
@@ -42,15 +42,25 @@ class Ratio:
 
     def cleared(self) -> Iterator[Patch]:
         """What gives stable the pods of both, and takes the mark away; may be done again where it was cut off."""
-        owned, own = owner(self.canary), replicas(self.canary)
-        pods = int(owned[1]["pods"]) if owned and own else 0
-        if pods > replicas(self.stable):
-            yield DEPLOYMENTS, self.stable, scale_patch(self.stable, pods)
+        if (self._told or 0) > replicas(self.stable):
+            yield DEPLOYMENTS, self.stable, scale_patch(self.stable, self._told or 0)
         yield DEPLOYMENTS, self.canary, [*scale_patch(self.canary, 0), _UNMARK]
 
     @property
     def _pods(self) -> int:
-        return replicas(self.stable) + replicas(self.canary)
+        """Of both: the mark's number while stable has as many as it can between the two patches of a split.
+
+        What lies outside of that is a person's or an autoscaler's number, and counts.
+        """
+        stable, own, told = replicas(self.stable), replicas(self.canary), self._told
+        return told if told and told - own <= stable <= told else stable + own
+
+    @property
+    def _told(self) -> int | None:
+        """How many the mark says they are, which it does while the canary has some."""
+        owned = owner(self.canary) if replicas(self.canary) else None
+        pods = owned[1].get("pods") if owned else None
+        return pods if isinstance(pods, int) else None
 
 
 def canary_pods(pods: int, weight: int) -> int:
