@@ -205,14 +205,14 @@ def run(
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"runs": []}
     if {key: result.get(key) for key in asked} != asked:
         result = {"runs": [], **asked}
-    groups = [[(kind, seed)] for seed in range(ROUNDS) for kind in ("plain-lenet", "recipe-lenet")]
-    for first in range(0, seeds, together):
-        group = range(first, min(first + together, seeds))
-        groups += [[(kind, seed) for seed in group] for kind in ("recipe", "plain")]
-    for jobs in groups:
-        known = {(row["kind"], row["seed"]) for row in result["runs"]}
-        left = [job for job in jobs if job not in known]
-        result["runs"] += measured(left, device=device, workers=workers, epochs=epochs)
+    known = {(row["kind"], row["seed"]) for row in result["runs"]}
+    rounds = [[(kind, seed)] for seed in range(ROUNDS) for kind in ("plain-lenet", "recipe-lenet")]
+    for kind in ("recipe", "plain"):
+        left = [(kind, seed) for seed in range(seeds) if (kind, seed) not in known]
+        rounds += [left[first : first + together] for first in range(0, len(left), together)]
+    for jobs in rounds:
+        new = [job for job in jobs if job not in known]
+        result["runs"] += measured(new, device=device, workers=workers, epochs=epochs)
         write_whole(path, json.dumps(result, indent=1) + "\n")
     result |= compared(result["runs"], "cpu_seconds" if device == "cpu" else "seconds")
     write_whole(path, json.dumps(result, indent=1) + "\n")

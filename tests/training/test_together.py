@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,10 +28,13 @@ def torchrun(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("drawn", [{}, {"sampling": "balanced"}, {"sampling": "doubtful", "share": 0.5}])
+def test_two_processes_learn_what_one_learns(tmp_path: Path, drawn: dict[str, Any]) -> None:
+    settings = {"learning_rate": 0.1, "optimizer": {"name": "momentum", "accumulate": 2}, **drawn}
     torch.manual_seed(0)
-    model, history = fitted(Linear(dropout=0), learning_rate=0.1, optimizer={"name": "momentum", "accumulate": 2})
-    done = torchrun(str(TESTS / "training" / "together.py"), "found.json", folder=tmp_path)
+    model, history = fitted(Linear(dropout=0), **settings)
+    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    done = torchrun(str(TESTS / "training" / "together.py"), "settings.json", "found.json", folder=tmp_path)
 
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))

@@ -55,10 +55,8 @@ def criterion(settings: Loss, data: Data, device: torch.device) -> Criterion:
 
 
 def doubts(scores: Tensor, targets: Tensor) -> Tensor:
-    """The probability (N,) that scores (N, K) give to other classes than an image's own, never quite 0."""
-    probabilities = scores.softmax(dim=1)
-    right = probabilities.gather(1, targets[:, None])[:, 0] if targets.ndim == 1 else (probabilities * targets).sum(1)
-    return (1 - right).clamp(min=1e-3)
+    """The probability (N,) that scores (N, K) give to other classes than an image's own (N,), never quite 0."""
+    return (1 - scores.softmax(dim=1).gather(1, targets[:, None])[:, 0]).clamp(min=1e-3)
 
 
 def class_weights(settings: Loss, images: Images, *, classes: int) -> Tensor | None:
