@@ -14,7 +14,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from torchfinch.handler import Preprocessing
-from torchfinch.training import Data, FitSettings, Loss, Optimizer, cutout, fashion_mnist, mirror_and_shift, split
+from torchfinch.training import (
+    Data,
+    FitSettings,
+    Loss,
+    Optimizer,
+    Schedule,
+    cutout,
+    fashion_mnist,
+    mirror_and_shift,
+    split,
+)
 from torchfinch.training.datasets import FASHION_LABELS
 
 from .networks.fashion import FashionNet
@@ -32,7 +42,8 @@ class Config(FitSettings):
     ema: float = Field(default=0.99, ge=0, lt=1)
     keep: Literal["best", "final"] = "final"
     channels_last: bool = True
-    optimizer: Optimizer = Optimizer(name="momentum")
+    optimizer: Optimizer = Optimizer(name="momentum", momentum=0.95)
+    schedule: Schedule = Schedule(swing=0.1)
     loss: Loss = Loss(label_smoothing=0.1)
     sampling: Literal["shuffled", "balanced", "doubtful"] = "doubtful"
     share: float = Field(default=0.5, gt=0, le=1)

@@ -61,7 +61,7 @@ def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:
         augment=each(standard(preprocessing.size)),
     )
     for line in report.lines():
-        err.print(line, soft_wrap=True)
+        err.print(line, markup=False, soft_wrap=True)
     return data, lite_network(len(data.labels)) if lite else network(config.backbone, len(data.labels)), preprocessing
 
 

@@ -94,7 +94,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_it_is_used(
     path.write_bytes(path.read_bytes()[:-1000])
     resumed, history = fitted(small(), checkpoints=checkpoints, resume=True, **EVERYTHING)
 
-    assert "epoch-00002.pt is torn and left aside: " in capsys.readouterr().err
+    assert "epoch-00002.pt is torn or foreign, and left aside: " in capsys.readouterr().err
     assert len(history) == 4
     assert torch.equal(flat(whole), flat(resumed))
 
@@ -122,13 +122,38 @@ def test_a_checkpoint_of_another_training_is_refused_with_the_difference(checkpo
         other.load()
 
 
-@pytest.mark.parametrize("content", [{"model_state_dict": {}}, [1, 2]])
-def test_a_foreign_checkpoint_is_refused(checkpoints: Checkpoints, content: object) -> None:
-    checkpoints.folder.mkdir()
-    torch.save(content, checkpoints.folder / "epoch-00001.pt")
+@pytest.mark.parametrize("content", [{"model_state_dict": {}}, [1, 2], b"", b"text"])
+def test_of_a_foreign_checkpoint_too_the_one_before_it_is_used(
+    checkpoints: Checkpoints, content: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoints.save({"history": ["one"]}, epoch=1)
+    foreign = checkpoints.folder / "epoch-00002.pt"
+    foreign.write_bytes(content) if isinstance(content, bytes) else torch.save(content, foreign)
 
-    with pytest.raises(TorchfinchError, match=r"epoch-00001\.pt is no checkpoint of torchfinch"):
-        checkpoints.load()
+    assert checkpoints.load() == {"history": ["one"]}
+    assert "epoch-00002.pt is torn or foreign, and left aside: " in capsys.readouterr().err
+
+
+def test_the_first_epoch_of_a_new_training_ends_what_was_there_and_no_earlier(checkpoints: Checkpoints) -> None:
+    checkpoints.save({}, epoch=8)
+    checkpoints.save({}, epoch=9)
+    new = Checkpoints(checkpoints.folder, identity={"recipe": "digits", "config": {"epochs": 5}})
+    with new.alone():
+        assert len(list(new.folder.iterdir())) == 2
+        new.save({}, epoch=1)
+
+    assert [path.name for path in new.folder.iterdir()] == ["epoch-00001.pt"]
+
+
+def test_two_trainings_do_not_share_a_folder(checkpoints: Checkpoints) -> None:
+    with (
+        checkpoints.alone(),
+        pytest.raises(TorchfinchError, match=r"another training keeps its checkpoints in .*--runs"),
+        Checkpoints(checkpoints.folder, identity={}).alone(),
+    ):
+        pass
+
+    assert not checkpoints.folder.exists()
 
 
 def test_a_pickle_that_would_run_code_is_left_aside(checkpoints: Checkpoints) -> None:

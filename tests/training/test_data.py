@@ -96,3 +96,14 @@ def test_images_of_one_group_are_shared_out_together() -> None:
 def test_groups_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match=r"groups are int64 of shape \(3,\); give int64 of shape \(2,\)"):
         Images(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), torch.arange(3))
+
+
+def test_a_part_without_images_is_none() -> None:
+    train, validation, test = split(images(4, 4), validation=0.25, test=0, seed=0)
+
+    assert Data(labels=("a", "b"), train=train, validation=validation, test=test).test is None
+
+
+def test_a_label_that_no_file_can_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"label 'caf\\udce9' is no UTF-8; rename it"):
+        Data(labels=("tea", b"caf\xe9".decode(errors="surrogateescape")))

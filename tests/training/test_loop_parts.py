@@ -217,7 +217,28 @@ def test_frozen_parts_wait_for_their_epoch_with_their_batch_statistics() -> None
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_what_the_recipe_itself_froze_never_learns() -> None:
+    torch.manual_seed(0)
+    model = Small()
+    model.features.requires_grad_(False)
+    before = [each.clone() for each in model.features.parameters()]
+    fitted(model, epochs=2, frozen={"epochs": 1}, keep="final")
+
+    assert all(map(torch.equal, model.features.parameters(), before))
+    assert not any(each.requires_grad for each in model.features.parameters())
+
+
+def test_a_training_without_validation_images_or_of_one_class_is_refused() -> None:
+    with pytest.raises(TorchfinchError, match="the recipe gives no validation images"):
+        fitted(data=Data(labels=DATA.labels, train=DATA.train, validation=halves(40, 1)[:0]))
+    one = halves(40, 0, rare=0)
+    with pytest.raises(TorchfinchError, match="there is one class, 'left'"):
+        fitted(Linear(outputs=1), Data(labels=("left",), train=one, validation=one))
+
+
 def test_a_head_that_is_not_there_is_told() -> None:
+    with pytest.raises(TorchfinchError, match=r"Flatten has no part '' .*frozen\.epochs=0"):
+        fitted(nn.Flatten(), frozen={"epochs": 1})
     with pytest.raises(TorchfinchError, match=r"Small has no part 'fc' .*frozen\.head: one of features, classifier"):
         fitted(Small(), frozen={"epochs": 1, "head": "fc"})
 

@@ -10,7 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.training import Data, Images, Loss, focal_loss
-from torchfinch.training.losses import class_weights, criterion, doubts, penalty
+from torchfinch.training.losses import class_weights, criterion, cross_entropy, doubts, penalty
 
 CPU = torch.device("cpu")
 EXAMPLE = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]).log()  # scores whose softmax are these probabilities
@@ -54,7 +54,7 @@ def test_huber_grows_linearly_beyond_delta() -> None:
 @pytest.mark.parametrize("targets", [CLASSES, SHARES], ids=["classes", "shares"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["even", "weighted"])
 def test_focal_without_focus_is_cross_entropy(targets: Tensor, weight: Tensor | None) -> None:
-    expected = functional.cross_entropy(SCORES, targets, weight=weight)
+    expected = cross_entropy(SCORES, targets, weight=weight)
 
     torch.testing.assert_close(focal_loss(SCORES, targets, gamma=0, weight=weight), expected)
 
@@ -126,3 +126,20 @@ def test_the_penalty_counts_weights_and_spares_biases() -> None:
     assert isinstance(found, Tensor)
     assert found.item() == pytest.approx(0.1 * 6 + 0.01 * 18)
     assert penalty(layer, Loss()) == 0
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+@pytest.mark.parametrize("targets", [CLASSES, SHARES], ids=["classes", "shares"])
+def test_a_weighted_loss_is_a_mean_over_the_images_however_they_are_batched(name: str, targets: Tensor) -> None:
+    weights = tuple(WEIGHT.tolist())
+    whole = loss(SCORES, targets, name=name, class_weights=weights)
+    parts = [
+        loss(*part, name=name, class_weights=weights) for part in zip(SCORES.split(8), targets.split(8), strict=True)
+    ]
+
+    assert sum(parts) / len(parts) == pytest.approx(whole)
+
+
+def test_label_smoothing_is_not_of_the_focal_loss() -> None:
+    with pytest.raises(TorchfinchError, match="label_smoothing is of cross_entropy"):
+        loss(SCORES, CLASSES, name="focal", label_smoothing=0.1)

@@ -95,3 +95,30 @@ def test_one_cycle_rises_and_falls_to_nearly_nothing() -> None:
     assert all(before < after for before, after in pairwise(found[: peak + 1]))
     assert all(before > after for before, after in pairwise(found[peak:]))
     assert found[-1] < 1e-4
+
+
+@pytest.mark.parametrize(("warm_up", "epochs"), [(0.2, 5), (0.1, 10), (0.5, 2), (0.2, 1), (0, 1), (0, 2)])
+def test_one_cycle_of_few_steps_learns(warm_up: float, epochs: int) -> None:
+    found = rates(epochs=epochs, steps_per_epoch=1, warm_up=warm_up)
+
+    assert max(found) == 1 if epochs == 1 else 0.03 < max(found) <= 1
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "swing", "lowest", "highest"),
+    [("sgd", 0.1, 0, 0), ("momentum", 0, 0.7, 0.7), ("momentum", 0.1, 0.6, 0.7), ("adamw", 0.1, 0.9, 0.9)],
+)
+def test_momentum_is_what_is_asked_for_and_falls_only_by_the_swing(
+    optimizer: str, swing: float, lowest: float, highest: float
+) -> None:
+    given = settings(epochs=10, optimizer={"name": optimizer, "momentum": 0.7}, schedule={"swing": swing})
+    made = build_optimizer(nn.Linear(1, 1), given)
+    schedule = build_schedule(made, given, steps_per_epoch=10)
+    found = []
+    for _ in range(100):
+        [group] = {group.get("momentum", group.get("betas", [None])[0]) for group in made.param_groups}
+        found.append(group)
+        made.step()
+        schedule.step()
+
+    assert (min(found), max(found)) == pytest.approx((lowest, highest), abs=1e-3)

@@ -15,7 +15,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import Evaluation, probabilities
 from torchfinch.handler import ImageClassifier, Preprocessing, safetensors
 from torchfinch.testing import FakeContext, predict
-from torchfinch.training import Data, Recipe, Run, load_recipe, train
+from torchfinch.training import Data, Epoch, Recipe, Run, load_recipe, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -147,3 +147,51 @@ def test_a_golden_file_that_is_no_image_is_told(recipe: Recipe, tmp_path: Path) 
     with pytest.raises(TorchfinchError, match=r"the golden file notes\.txt: .* are no image"):
         train(replace(recipe, build=spoilt), recipe.configure({"epochs": "1", "width": "4"}), runs=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["digits.checkpoints"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "labels.csv"), "the recipe digits: .*labels.csv"),
+        (ValueError("targets reach 2"), "the recipe digits: targets reach 2"),
+    ],
+)
+def test_what_a_recipe_cannot_read_is_told_as_its_own(
+    recipe: Recipe, tmp_path: Path, error: Exception, message: str
+) -> None:
+    def failing(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        raise error
+
+    with pytest.raises(TorchfinchError, match=message):
+        train(replace(recipe, build=failing), recipe.configure({}), runs=tmp_path)
+
+
+def test_a_command_that_cannot_begin_leaves_the_checkpoints_of_an_interrupted_one(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, recipe.configure({"epochs": "2", "width": "4"}), runs=tmp_path, told=interrupt)
+    assert "epoch-00001.pt is kept; the same command with --resume goes on" in capsys.readouterr().err
+    with pytest.raises(TorchfinchError, match="torch sees no GPU"):
+        train(recipe, recipe.configure({"epochs": "2", "device": "cuda:7"}), runs=tmp_path)
+    assert capsys.readouterr().err == ""
+    assert (tmp_path / "digits.checkpoints" / "epoch-00001.pt").exists()
+
+    with pytest.raises(TorchfinchError, match=r"is of another training: .*network"):
+        train(recipe, recipe.configure({"epochs": "2", "width": "8"}), runs=tmp_path, resume=True)
+    run = train(recipe, recipe.configure({"epochs": "2", "width": "4", "threads": "2"}), runs=tmp_path, resume=True)
+    assert [epoch.epoch for epoch in run.history] == [1, 2]
+
+
+def test_a_recipe_without_test_images_leaves_a_run_without_an_evaluation(recipe: Recipe, tmp_path: Path) -> None:
+    def untested(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+        assert data.test
+        return replace(data, test=data.test[:0], golden={}), model, preprocessing
+
+    run = train(replace(recipe, build=untested), recipe.configure({"epochs": "1", "width": "4"}), runs=tmp_path)
+    assert run.evaluation is None
+    assert (run.folder / "weights.safetensors").exists()

@@ -28,16 +28,30 @@ def torchrun(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def fitted_together(
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    dropout: float = 0,
+    noise: float = 0,
+    stop: int = -1,
+    resume: bool = False,
+) -> Any:
+    """What two processes learnt, which `stop` interrupts before that batch."""
+    asked = {"settings": settings, "dropout": dropout, "noise": noise, "stop": stop, "resume": resume}
+    (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    done = torchrun(str(TESTS / "training" / "together.py"), "asked.json", "found.json", folder=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "found.json").read_text(encoding="utf-8")) if stop < 0 else None
+
+
 @pytest.mark.parametrize("drawn", [{}, {"sampling": "balanced"}, {"sampling": "doubtful", "share": 0.5}])
 def test_two_processes_learn_what_one_learns(tmp_path: Path, drawn: dict[str, Any]) -> None:
     settings = {"learning_rate": 0.1, "optimizer": {"name": "momentum", "accumulate": 2}, **drawn}
     torch.manual_seed(0)
     model, history = fitted(Linear(dropout=0), **settings)
-    (tmp_path / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
-    done = torchrun(str(TESTS / "training" / "together.py"), "settings.json", "found.json", folder=tmp_path)
+    found = fitted_together(tmp_path, settings)
 
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
     torch.testing.assert_close(torch.tensor(found["weights"]).double(), flat(model), atol=1e-5, rtol=1e-4)
     for mine, other in zip(history, found["history"], strict=True):
         assert other["train_loss"] == pytest.approx(mine.train_loss, abs=1e-5)
@@ -52,3 +66,22 @@ def test_one_of_two_processes_writes_and_speaks(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "model_store/digits.mar\n"), done.stderr
     assert done.stderr.count("epoch   2") == 1
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["digits"]
+
+
+def test_two_processes_that_go_on_end_as_if_they_had_not_stopped(tmp_path: Path) -> None:
+    chance: dict[str, Any] = {"settings": {"epochs": 4, "learning_rate": 0.1}, "dropout": 0.5, "noise": 20}
+    whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
+    whole.mkdir()
+    interrupted.mkdir()
+    expected = fitted_together(whole, **chance)
+    fitted_together(interrupted, **chance, stop=9)
+    found = fitted_together(interrupted, **chance, resume=True)
+
+    assert found["weights"] == expected["weights"]
+
+
+def test_too_few_images_for_the_processes_are_told(tmp_path: Path) -> None:
+    settings = ("--set", "batch_size=1", "--no-pack")
+    done = torchrun("--no-python", str(BIN / "torchfinch"), "train", "digits", *settings, folder=tmp_path)
+
+    assert "leave 2 processes without work" in done.stderr

@@ -2,16 +2,36 @@
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import count
 from pathlib import Path
 
 import torch
-from training.helpers import Linear, fitted, flat
+from torch import Tensor
+from training.helpers import DATA, Linear, fitted, flat
 
-from torchfinch.training import rank
+from torchfinch.training import Checkpoints, rank
+
+asked = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+batches = count()
+
+
+def noisy(pixels: Tensor, chance: torch.Generator) -> Tensor:
+    """Noise of its own in every process, until the batch that is asked for."""
+    if next(batches) == asked["stop"]:
+        sys.exit()
+    noise: float = asked["noise"]
+    return pixels + noise * torch.randn(pixels.shape, generator=chance) if noise else pixels
+
 
 torch.manual_seed(rank())  # other first weights in every process: those of process 0 count
-model, history = fitted(Linear(dropout=0), **json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+model, history = fitted(
+    Linear(dropout=asked["dropout"]),
+    replace(DATA, augment=noisy),
+    checkpoints=Checkpoints(Path("checkpoints"), identity={}),
+    resume=asked["resume"],
+    **asked["settings"],
+)
 if not rank():
     content = {"weights": flat(model).tolist(), "history": [asdict(epoch) for epoch in history]}
     Path(sys.argv[2]).write_text(json.dumps(content), encoding="utf-8")

@@ -1,10 +1,12 @@
 """Checkpoints of an unfinished training: the last two epochs, each file whole, and loaded without running code."""
 
+import fcntl
 import io
+import os
 import pickle
-import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,20 @@ class Checkpoints:
     def __init__(self, folder: Path, *, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         self.identity = dict(identity)
+        self.used = False
+        """Whether this training has written one, or gone on from one."""
 
     def save(self, state: Mapping[str, Any], *, epoch: int) -> None:
-        """Write the state after `epoch`; of those before it, only the last one stays.
+        """Write the state after `epoch`; of those before it, only the last one stays, and none of another training.
 
         Raises:
             OSError: there is no room or no permission; what was there is unharmed.
         """
         stream = io.BytesIO()
         torch.save({"format": _FORMAT, "identity": self.identity, "state": state}, stream)
+        for path in [] if self.used else _paths(self.folder):
+            path.unlink()
+        self.used = True
         write_whole(self.folder / f"epoch-{epoch:05d}.pt", stream.getvalue())
         for path in _paths(self.folder)[2:]:
             path.unlink()
@@ -45,26 +52,39 @@ class Checkpoints:
         """
         for path in _paths(self.folder):
             try:
-                content = torch.load(path, weights_only=True, map_location="cpu")
-            except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-                err.print(f"{path} is torn and left aside: {str(error).splitlines()[0][:100]}")
+                content = _read(path)
+            except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
+                why = (str(error).splitlines() or [type(error).__name__])[0][:100]
+                err.print(f"{path} is torn or foreign, and left aside: {why}", markup=False, soft_wrap=True)
                 continue
             return self._checked(content, path)
         raise TorchfinchError(f"there is no checkpoint to go on from in {self.folder}", "train without --resume")
 
-    def clear(self) -> None:
-        """Remove all of them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other trainings out of the folder while the block runs; a folder that is left empty goes.
 
-    def _checked(self, content: Any, path: Path) -> Mapping[str, Any]:
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise TorchfinchError(f"{path} is no checkpoint of torchfinch", f"remove {self.folder} and train anew")
+        Raises:
+            TorchfinchError: another training has it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        opened = os.open(self.folder, os.O_RDONLY)
+        try:
+            _lock(opened, self.folder)
+            yield
+        finally:
+            os.close(opened)
+            with suppress(OSError):
+                self.folder.rmdir()
+
+    def _checked(self, content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
         differences = _differences(content["identity"], self.identity)
         if differences:
             raise TorchfinchError(
                 f"{path} is of another training: {'; '.join(differences[:3])}",
                 "repeat the command that was interrupted, or train without --resume",
             )
+        self.used = True
         state: Mapping[str, Any] = content["state"]
         return state
 
@@ -86,6 +106,20 @@ def save_whole_model(model: nn.Module, path: Path) -> None:
     stream = io.BytesIO()
     torch.save(model, stream)
     write_whole(path, stream.getvalue())
+
+
+def _lock(opened: int, folder: Path) -> None:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise TorchfinchError(f"another training keeps its checkpoints in {folder}", "choose another --runs") from error
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    content = torch.load(path, weights_only=True, map_location="cpu")
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError("it is no checkpoint of torchfinch")
+    return content
 
 
 def _paths(folder: Path) -> list[Path]:

@@ -57,7 +57,7 @@ class Data:
     labels: tuple[str, ...]
     """Names of the network's outputs, each once: of the classes, or of the numbers that it predicts."""
     train: Images | None = None
-    """What the weights are fitted to."""
+    """What the weights are fitted to. A part without images is `None`, whatever was given."""
     validation: Images | None = None
     """What the best epoch, and later hyperparameters, are chosen by."""
     test: Images | None = None
@@ -71,9 +71,15 @@ class Data:
         doubles = [label for label, count in Counter(self.labels).items() if count > 1]
         if doubles or not self.labels:
             raise ValueError(f"labels must be unique, and these are not: {doubles}; unique_labels() numbers them")
-        for images in (self.train, self.validation, self.test):
+        odd = [label for label in self.labels if label != label.encode(errors="ignore").decode()]
+        if odd:
+            raise ValueError(f"label {odd[0]!r} is no UTF-8; rename it, or the folder that it comes from")
+        for part in ("train", "validation", "test"):
+            images = getattr(self, part)
             if images is not None and len(images):
                 _check_targets(images, len(self.labels))
+            else:
+                object.__setattr__(self, part, None)
 
     def digest(self) -> str | None:
         """The SHA-256 of the labels and of every image with its class; `None` where nothing is fitted."""

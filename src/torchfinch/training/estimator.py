@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import outputs, probabilities
 from torchfinch.handler import Preprocessing
-from torchfinch.training.data import Data, Images
+from torchfinch.training.data import Data, Images, split
 from torchfinch.training.history import Epoch
 from torchfinch.training.loop import fit
 from torchfinch.training.recipe import Recipe, load_recipe
@@ -148,15 +147,8 @@ def _with_images(data: Data, images: Images, settings: FitSettings) -> Data:
     if data.train is None or data.validation is None:
         raise TorchfinchError("the recipe gives no images to fit to", "return Data(train=..., validation=...)")
     share = len(data.validation) / (len(data.train) + len(data.validation))
-    train, validation = train_test_split(
-        np.arange(len(images)),
-        test_size=share,
-        stratify=images.targets if images.classified else None,
-        random_state=settings.seed,
-    )
-    return replace(
-        data, train=images[torch.from_numpy(train)], validation=images[torch.from_numpy(validation)], test=None
-    )
+    train, validation, _ = split(images, validation=share, test=0, seed=settings.seed)
+    return replace(data, train=train, validation=validation, test=None)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -69,12 +69,13 @@ def fit(
                 images_per_second=len(order) / learning_seconds,
             )
             state.end(epoch)
+            saved = state.state_dict() if checkpoints else {}
             if checkpoints and runtime.rank == 0:
-                checkpoints.save(state.state_dict(), epoch=number)
+                checkpoints.save(saved, epoch=number)
             bar.update(task, note=str(epoch))
             told(epoch)
             if not err.is_terminal and runtime.rank == 0:
-                err.print(str(epoch))
+                err.print(str(epoch), markup=False)
         state.finish()
     return state.history
 
@@ -130,7 +131,7 @@ class _Passes:
         model, tally = state.judged.eval(), Tally(self.classes)
         mine = self.runtime.share(torch.arange(len(images)))
         with torch.inference_mode(), self.runtime.autocast():
-            for index in mine.split(4 * self.settings.batch_size):
+            for index in mine.split(4 * self.settings.batch_size) if len(mine) else ():
                 pixels, targets = images.pixels[index], images.targets[index].to(self.runtime.device)
                 scores = model(self.normalise(self.runtime.place(pixels))).float()
                 tally.add(self.criterion(scores, targets).item(), scores, targets)
@@ -149,12 +150,13 @@ class _Passes:
 
 def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
     if data.train is None or data.validation is None:
-        raise TorchfinchError(
-            "the recipe gives no images to fit to", "return Data(train=..., validation=...) in build()"
-        )
+        lacking = "images to fit to" if data.train is None else "validation images, by which epochs are judged"
+        raise TorchfinchError(f"the recipe gives no {lacking}", "return Data(train=..., validation=...) in build()")
     _check_sampling(settings, classified=data.train.classified)
     if not data.train.classified:
         return data.train, data.validation
+    if len(data.labels) == 1:
+        raise TorchfinchError(f"there is one class, {data.labels[0]!r}, and nothing to tell apart", "give two or more")
     counts = torch.bincount(data.train.targets, minlength=len(data.labels)).tolist()
     empty = [label for label, count in zip(data.labels, counts, strict=True) if not count]
     if empty:

@@ -20,14 +20,26 @@ _NUMBERS: dict[str, Criterion] = {"mse": functional.mse_loss, "mae": functional.
 def focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2, weight: Tensor | None = None) -> Tensor:
     """Mean of `-w_t (1 - p_t)^gamma ln p_t` over the images, p being the softmax of `scores` (N, C).
 
-    Lin et al. 2017, "Focal Loss for Dense Object Detection", for any number of classes. With gamma 0 it is
-    PyTorch's cross-entropy: `weight` (C,) and shares (N, C) for targets mean the same as there.
+    Lin et al. 2017, "Focal Loss for Dense Object Detection", for any number of classes; targets may be shares (N, C).
+    With gamma 0 it is `cross_entropy`.
     """
     log = scores.log_softmax(dim=1)
     log = (-log.expm1()) ** gamma * log  # expm1: 1 - p is exact where p is nearly 1
     if targets.ndim == 1:
-        return functional.nll_loss(log, targets, weight=weight)
+        return functional.nll_loss(log, targets, weight=weight, reduction="none").mean()
     return -(log * targets * (1 if weight is None else weight)).sum(dim=1).mean()
+
+
+def cross_entropy(
+    scores: Tensor, targets: Tensor, *, weight: Tensor | None = None, label_smoothing: float = 0
+) -> Tensor:
+    """Mean of `-w_t ln p_t` over the images; targets may be shares (N, C).
+
+    PyTorch divides by the sum of the weights `weight` (C,) instead, which makes the loss depend on how images are
+    batched.
+    """
+    each = functional.cross_entropy(scores, targets, weight=weight, label_smoothing=label_smoothing, reduction="none")
+    return each.mean()
 
 
 def criterion(settings: Loss, data: Data, device: torch.device) -> Criterion:
@@ -49,9 +61,11 @@ def criterion(settings: Loss, data: Data, device: torch.device) -> Criterion:
         return _NUMBERS[settings.name]
     weight = class_weights(settings, data.train, classes=len(data.labels))
     weight = None if weight is None else weight.to(device)
+    if settings.name == "focal" and settings.label_smoothing:
+        raise TorchfinchError("loss.label_smoothing is of cross_entropy, and loss.name=focal", "loss.label_smoothing=0")
     if settings.name == "focal":
         return partial(focal_loss, gamma=settings.gamma, weight=weight)
-    return partial(functional.cross_entropy, weight=weight, label_smoothing=settings.label_smoothing)
+    return partial(cross_entropy, weight=weight, label_smoothing=settings.label_smoothing)
 
 
 def doubts(scores: Tensor, targets: Tensor) -> Tensor:

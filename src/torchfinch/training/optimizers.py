@@ -38,13 +38,30 @@ def build_schedule(optimizer: Optimizer, settings: FitSettings, *, steps_per_epo
     """The learning rate of every step: up in the warm-up, and then as `settings.schedule` names it."""
     steps = settings.epochs * steps_per_epoch
     if settings.schedule.name == "one_cycle":
-        return OneCycleLR(optimizer, settings.learning_rate, total_steps=steps, pct_start=settings.warm_up)
+        return _one_cycle(optimizer, settings, steps=steps)
     rising = math.floor(settings.warm_up * steps)
     falling = _after_warm_up(optimizer, settings, steps=steps - rising, steps_per_epoch=steps_per_epoch)
     if not rising:
         return falling
     warm_up = LinearLR(optimizer, start_factor=1 / (rising + 1), total_iters=rising)
     return SequentialLR(optimizer, [warm_up, falling], milestones=[rising])
+
+
+def _one_cycle(optimizer: Optimizer, settings: FitSettings, *, steps: int) -> LRScheduler:
+    """Up from a 25th of the rate and down to nearly nothing, along cosines (Smith and Topin 2018)."""
+    if steps == 1:
+        return ConstantLR(optimizer, factor=1)
+    swings = settings.schedule.swing > 0 and settings.optimizer.name == "momentum"
+    return OneCycleLR(
+        optimizer,
+        settings.learning_rate,
+        total_steps=steps,
+        pct_start=settings.warm_up
+        + (1e-6 if settings.warm_up * steps == 1 else 0),  # torch divides by their difference
+        cycle_momentum=swings,
+        max_momentum=settings.optimizer.momentum,
+        base_momentum=max(settings.optimizer.momentum - settings.schedule.swing, 0),
+    )
 
 
 def _after_warm_up(optimizer: Optimizer, settings: FitSettings, *, steps: int, steps_per_epoch: int) -> LRScheduler:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import nn
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import Evaluation, RegressionEvaluation, evaluate, evaluate_regression, outputs
+from torchfinch.evaluation.source_code import code_digest
 from torchfinch.handler import Preprocessing, safetensors
 from torchfinch.training import network
 from torchfinch.training.checkpoint import Checkpoints, newest
@@ -66,13 +67,9 @@ def train(
     try:
         with _replacing_run(runs / recipe.name) as folder:
             run = _fill(folder, recipe, config, saved=saved, resume=resume, told=told)
-    except BaseException as error:
-        if newest(saved) and not rank():
-            err.print(f"{newest(saved)} is kept; the same command with --resume goes on from there", soft_wrap=True)
-        if isinstance(error, OSError):
-            place = error.filename or runs
-            raise TorchfinchError(f"{place} cannot be written: {error.strerror}", "choose another --runs") from error
-        raise
+    except OSError as error:
+        place = error.filename or runs
+        raise TorchfinchError(f"{place} cannot be written: {error.strerror}", "choose another --runs") from error
     shutil.rmtree(saved, ignore_errors=True)
     return replace(run, folder=runs / recipe.name)
 
@@ -91,7 +88,7 @@ def _fill(
         "lineage": lineage,
     }
     shutil.copyfile(network.source(model), folder / "model.py")
-    checkpoints = Checkpoints(saved, identity={key: lineage[key] for key in ("recipe", "config", "data_digest")})
+    checkpoints = Checkpoints(saved, identity=_identity(recipe, config, described=described))
     history = _fit(model, data, preprocessing, config, checkpoints=checkpoints, resume=resume, told=told)
     model.eval().cpu()
     evaluation = _evaluate(model, data, preprocessing=preprocessing)
@@ -111,7 +108,7 @@ def _build(recipe: Recipe, config: Settings) -> tuple[Data, nn.Module, Preproces
     torch.manual_seed(config.seed)
     try:
         return recipe.build(config)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise TorchfinchError(f"the recipe {recipe.name}: {error}") from error
 
 
@@ -127,10 +124,8 @@ def _fit(
 ) -> tuple[Epoch, ...]:
     if not isinstance(config, FitSettings):
         return ()
-    if not resume and not rank():
-        checkpoints.clear()
-    return tuple(
-        fit(
+    with nullcontext() if rank() else checkpoints.alone(), _told_where(checkpoints):
+        history = fit(
             model,
             data,
             preprocessing=preprocessing,
@@ -139,7 +134,19 @@ def _fit(
             resume=resume,
             told=told,
         )
-    )
+    return tuple(history)
+
+
+@contextmanager
+def _told_where(checkpoints: Checkpoints) -> Iterator[None]:
+    """Say where a training that does not end can go on; the same settings would only repeat what is wrong with them."""
+    try:
+        yield
+    except BaseException as error:
+        if checkpoints.used and not rank():
+            on = "" if isinstance(error, TorchfinchError) else "; the same command with --resume goes on from there"
+            err.print(f"{newest(checkpoints.folder)} is kept{on}", markup=False, soft_wrap=True)
+        raise
 
 
 def _evaluate(
@@ -179,6 +186,14 @@ def _lineage(recipe: Recipe, config: Settings, *, data: Data) -> dict[str, Any]:
         "config": config.model_dump(mode="json"),
         "torch": torch.__version__,
     }
+
+
+def _identity(recipe: Recipe, config: Settings, *, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same where a training goes on."""
+    parts = {key: described[key] for key in ("network", "preprocessing")}
+    settings = config.model_dump(mode="json", exclude={"device", "threads"})
+    known = {key: described["lineage"][key] for key in ("recipe", "data_digest")}
+    return {**known, "config": settings, **parts, "code": code_digest(recipe.path)}
 
 
 def _git_revision(path: Path) -> str | None:

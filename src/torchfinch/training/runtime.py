@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torchfinch.errors import TorchfinchError
 from torchfinch.training.settings import FitSettings
 
+T = TypeVar("T")
 _PRECISIONS = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -69,6 +70,14 @@ class Runtime:
         values = values.to(self.device)
         distributed.all_reduce(values)
         return values.cpu()
+
+    def gathered(self, value: T) -> list[T]:
+        """The value of every process."""
+        if self.world == 1:
+            return [value]
+        values: list[T | None] = [None] * self.world
+        distributed.all_gather_object(values, value)
+        return cast(list[T], values)
 
 
 def rank() -> int:

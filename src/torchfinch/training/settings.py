@@ -50,6 +50,9 @@ class Schedule(Section):
     )
     every: int = Field(default=10, ge=1, description="of step: epochs between two drops")
     factor: float = Field(default=0.1, gt=0, lt=1, description="of step: what a drop multiplies by")
+    swing: float = Field(
+        default=0, ge=0, lt=1, description="of one_cycle: how much lower momentum is at the highest rate"
+    )
 
 
 class Loss(Section):
@@ -82,7 +85,7 @@ class Frozen(Section):
     """Transfer learning: the head learns first, and then the whole network."""
 
     epochs: int = Field(default=0, ge=0, description="first epochs in which the head alone learns")
-    head: str | None = Field(default=None, description="name of the module that is the head; none: the last one")
+    head: str = Field(default="", description="name of the module that is the head; empty: the last one")
 
 
 class FitSettings(Settings):

@@ -27,9 +27,14 @@ class State:
         self.optimizer = build_optimizer(model, settings)
         self.images = max(1, round(settings.share * images))  # of one epoch
         self.batches = math.ceil(self.images / settings.batch_size)
+        if self.images // self.batches < runtime.world:
+            few = f"{self.images} images in {self.batches} batches leave {runtime.world} processes without work"
+            raise TorchfinchError(few, "a larger batch_size, or fewer processes")
         steps = math.ceil(self.batches / settings.optimizer.accumulate)
         self.schedule = build_schedule(self.optimizer, settings, steps_per_epoch=steps)
         self.scaler = runtime.scaler()
+        self.runtime = runtime
+        self.fixed = [each for each in model.parameters() if not each.requires_grad]  # by the recipe, for good
         average = get_ema_multi_avg_fn(settings.ema)
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if settings.ema else None
         torch.manual_seed(settings.seed + runtime.rank)  # for dropout
@@ -49,6 +54,7 @@ class State:
         self.network.train()
         if self.settings.frozen.epochs:
             _freeze(self.model, self.settings.frozen, frozen=epoch <= self.settings.frozen.epochs)
+            self._keep_fixed()
 
     def step(self) -> float:
         """One step from the gradients at hand; returns its learning rate."""
@@ -82,25 +88,34 @@ class State:
         """Leave the model in evaluation mode, with the weights that `settings.keep` names."""
         self.model.load_state_dict(self.kept or self.judged.state_dict())
         self.model.requires_grad_(True).eval()
+        self._keep_fixed()
 
     def state_dict(self) -> dict[str, Any]:
-        """Tensors and plain values alone, so that loading them runs no code."""
+        """Tensors and plain values alone, so that loading them runs no code; of all processes, which all must ask."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        chance = {"torch": torch.get_rng_state(), "cuda": cuda, "images": self.chance.get_state()}
+        own = {"torch": torch.get_rng_state(), "cuda": cuda, "images": self.chance.get_state()}
         known = {"history": [asdict(epoch) for epoch in self.history], "doubt": self.doubt}
-        return {**parts, **known, "chance": chance, "best": self.best, "kept": self.kept}
+        return {**parts, **known, "chance": self.runtime.gathered(own), "best": self.best, "kept": self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["chance"]["torch"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["chance"]["cuda"])
-        self.chance.set_state(state["chance"]["images"])
+        if self.runtime.rank < len(state["chance"]):  # else there are more processes now, and theirs is new
+            self._take_chance(state["chance"][self.runtime.rank])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         self.best, self.kept, self.doubt = state["best"], state["kept"], state["doubt"]
+
+    def _take_chance(self, chance: Mapping[str, Any]) -> None:
+        torch.set_rng_state(chance["torch"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(chance["cuda"])
+        self.chance.set_state(chance["images"])
+
+    def _keep_fixed(self) -> None:
+        for parameter in self.fixed:
+            parameter.requires_grad_(False)
 
     def _parts(self) -> dict[str, Any]:
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
@@ -109,9 +124,10 @@ class State:
 
 def _freeze(model: nn.Module, settings: Frozen, *, frozen: bool) -> None:
     names = [name for name, _ in model.named_children()]
-    head = settings.head or names[-1]
+    head = settings.head or "".join(names[-1:])
     if head not in names:
-        raise TorchfinchError(f"{type(model).__name__} has no part {head!r}", f"frozen.head: one of {', '.join(names)}")
+        among = f"frozen.head: one of {', '.join(names)}" if names else "frozen.epochs=0"
+        raise TorchfinchError(f"{type(model).__name__} has no part {head!r} that could learn alone", among)
     for name, part in model.named_children():
         if name != head:
             part.requires_grad_(not frozen).train(not frozen)  # frozen: batch statistics stay as they are, too
