@@ -151,6 +151,24 @@ def test_a_fold_that_is_no_json_is_trained_again(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "fold-2.json").read_text())["tested_on"] == 10
 
 
+def test_folds_that_another_cross_validation_wrote_meanwhile_are_trained_again(tmp_path: Path) -> None:
+    cross_validate(Counted(), IMAGES, TARGETS, folds=3, folder=tmp_path)
+    cross_validate(Counted(power=2.0), IMAGES, TARGETS, folds=3, folder=tmp_path / "other")
+    (tmp_path / "other" / "fold-2.json").replace(tmp_path / "fold-2.json")
+    with pytest.raises(TorchfinchError, match="holds 2 of 3 folds"):
+        read_cross_validation(tmp_path)
+    cross_validate(Counted(), IMAGES, TARGETS, folds=3, folder=tmp_path)
+
+    assert Counted.trainings == 7
+    assert len(read_cross_validation(tmp_path).folds) == 3
+
+
+def test_what_a_killed_command_left_half_written_is_no_hindrance(tmp_path: Path) -> None:
+    (tmp_path / ".crossval.json.abcd").write_text("{")
+
+    assert len(cross_validate(Counted(), IMAGES, TARGETS, folds=3, folder=tmp_path).folds) == 3
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "fold-1.json").write_text("mine")
     with pytest.raises(TorchfinchError, match="holds no cross-validation"):
@@ -184,12 +202,36 @@ def test_a_class_that_only_the_test_has_costs_its_images_alone() -> None:
     assert np.isfinite(result.scores("cross_entropy")).all()
 
 
+class Sure(Counted):
+    """Gives the first class all of the probability."""
+
+    def __init__(self, kind: type = np.float64) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        return np.tile(np.array([1, 0], self.kind), (len(X), 1))
+
+
+def test_a_wrong_answer_costs_the_same_in_single_and_double_precision() -> None:
+    single, double = (cross_validate(Sure(kind), IMAGES, np.arange(30) % 2) for kind in (np.float32, np.float64))
+
+    assert single.scores("cross_entropy").tolist() == double.scores("cross_entropy").tolist()
+
+
+def test_a_function_among_the_parameters_is_known_by_its_name(tmp_path: Path) -> None:
+    result = cross_validate(Counted(power=np.mean), IMAGES, TARGETS, folds=3, folder=tmp_path)  # type: ignore[arg-type]
+
+    assert result.plan.parameters["power"] == "numpy.mean"
+
+
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
         ("sklearn.svm.SVX", {}, "there is no estimator sklearn.svm.SVX"),
         ("nowhere", {}, "there is no estimator nowhere"),
         ("sklearn.metrics.accuracy_score", {}, "is no scikit-learn estimator"),
+        ("sklearn.multiclass.OneVsRestClassifier", {}, "OneVsRestClassifier cannot be made: .*'estimator'"),
         ("sklearn.svm.SVC", {"gama": "1"}, r"no parameter 'gama'.*did you mean gamma"),
     ],
 )

@@ -71,7 +71,7 @@ def cross_validate(
         for fold in _train(estimator, images, targets, parts=parts, jobs=jobs):
             done[fold.number] = fold
             if folder:
-                keep(fold, folder)
+                keep(fold, folder, plan)
             bar.update(task, advance=1, note=str(fold))
             if not err.is_terminal:
                 err.print(str(fold))

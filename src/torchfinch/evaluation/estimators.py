@@ -46,7 +46,10 @@ def load_estimator(name: str, values: Mapping[str, Any]) -> Pipeline:
         raise TorchfinchError(
             f"{name} is no scikit-learn estimator", "it needs fit, predict, get_params and set_params"
         )
-    estimator = kind()
+    try:
+        estimator = kind()
+    except TypeError as error:
+        raise TorchfinchError(f"{name} cannot be made: {error}", "in Python, cross_validate() takes it made") from error
     check_parameters(attribute, values, known=estimator.get_params())
     return make_pipeline(FlatPixels(), estimator.set_params(**{each: _read(text) for each, text in values.items()}))
 
@@ -81,6 +84,8 @@ def parameters_of(estimator: BaseEstimator) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float, type(None))):
         return value
+    if hasattr(value, "__qualname__"):  # a function, whose repr has its address
+        return f"{value.__module__}.{value.__qualname__}"
     return value.name if isinstance(value, Path) else repr(value)
 
 

@@ -1,5 +1,6 @@
 """What cross-validation finds, kept as one JSON file for the plan and one for each fold."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -36,6 +37,10 @@ class Plan:
     """Whether images of one group are in one fold."""
     seed: int
     """Of the shuffle that makes the folds, and of estimators that have a `random_state`."""
+
+    def digest(self) -> str:
+        """SHA-256, by which a fold says of which plan it is."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
 
     def same_folds(self, other: "Plan") -> bool:
         """Whether both train and test on the same images, fold by fold."""
@@ -109,8 +114,8 @@ def begin(plan: Plan, folder: Path) -> dict[int, Fold]:
     text = json.dumps(asdict(plan), indent=1) + "\n"
     path = folder / _PLAN
     if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return {fold.number: fold for fold in _finished(folder, plan.folds)}
-    if folder.exists() and not path.is_file() and any(folder.iterdir()):
+        return {fold.number: fold for fold in _finished(folder, plan)}
+    if folder.exists() and not path.is_file() and any(not each.name.startswith(".") for each in folder.iterdir()):
         raise TorchfinchError(f"{folder} holds no cross-validation", "choose another folder with --output")
     stale = list(folder.glob("fold-*.json"))
     if stale:
@@ -121,9 +126,10 @@ def begin(plan: Plan, folder: Path) -> dict[int, Fold]:
     return {}
 
 
-def keep(fold: Fold, folder: Path) -> None:
-    """Write the result of a fold, whole or not at all."""
-    write_whole(folder / f"fold-{fold.number}.json", json.dumps(asdict(fold), indent=1) + "\n")
+def keep(fold: Fold, folder: Path, plan: Plan) -> None:
+    """Write the result of a fold of `plan`, whole or not at all."""
+    text = json.dumps({**asdict(fold), "plan": plan.digest()}, indent=1) + "\n"
+    write_whole(folder / f"fold-{fold.number}.json", text)
 
 
 def read_cross_validation(folder: Path) -> CrossValidation:
@@ -136,7 +142,7 @@ def read_cross_validation(folder: Path) -> CrossValidation:
         plan = Plan(**json.loads((folder / _PLAN).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise TorchfinchError(f"{folder} holds no cross-validation", "torchfinch crossval makes one") from error
-    folds = tuple(_finished(folder, plan.folds))
+    folds = tuple(_finished(folder, plan))
     if len(folds) < plan.folds:
         raise TorchfinchError(
             f"{folder} holds {len(folds)} of {plan.folds} folds", "the same torchfinch crossval goes on with the others"
@@ -144,9 +150,11 @@ def read_cross_validation(folder: Path) -> CrossValidation:
     return CrossValidation(plan, folds)
 
 
-def _finished(folder: Path, folds: int) -> Iterable[Fold]:
-    for number in range(1, folds + 1):
+def _finished(folder: Path, plan: Plan) -> Iterable[Fold]:
+    for number in range(1, plan.folds + 1):
         try:
-            yield Fold(**json.loads((folder / f"fold-{number}.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # not there, or not ours: it is run again
+            content = dict(json.loads((folder / f"fold-{number}.json").read_text(encoding="utf-8")))
+            if content.pop("plan") == plan.digest():  # else a cross-validation at the same time wrote it
+                yield Fold(**content)
+        except (OSError, ValueError, TypeError, KeyError):  # not there, or not ours: it is run again
             continue

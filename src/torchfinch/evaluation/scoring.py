@@ -30,7 +30,7 @@ def fold_scores(estimator: BaseEstimator, images: NDArray[np.uint8], targets: ND
 
 
 def _cross_entropy(estimator: BaseEstimator, images: NDArray[np.uint8], targets: NDArray[np.int64]) -> float:
-    rows = np.asarray(estimator.predict_proba(images))
+    rows = np.asarray(estimator.predict_proba(images), dtype=np.float64)  # a float32 has a larger eps
     if not np.isfinite(rows).all():
         raise TorchfinchError("the probabilities hold NaN", "a training went wrong: try a lower learning rate")
     true = targets[:, None] == estimator.classes_  # (N, classes); an untrained class is true nowhere and gets 0
