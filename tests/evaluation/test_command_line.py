@@ -11,7 +11,7 @@ import pytest
 from colours import LABELS, colour_image, write_colour_run
 from typer.testing import CliRunner, Result
 
-from torchfinch.cli import build
+from torchfinch.cli import build, main
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import evaluate_regression
 from torchfinch.report import write_evaluation
@@ -112,6 +112,20 @@ def test_two_models_are_compared_image_by_image(colour_run: Path, photos: Path, 
     assert compared["p"] == pytest.approx(2 * (1 + 10) / 2**10)
     assert "more images right than upside" in compared["claim"]
     assert "McNemar" in run("compare", colour_run, "upside", "--data", photos).stdout
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    for words, said in {
+        ("evaluate", "x", "--html", "."): "'.' is a directory",
+        ("crossval", "digits", "--output", "file"): "'file' is a file",
+    }.items():
+        result = run(*words)
+        assert result.exit_code == 2
+        assert said in result.stderr
+    with pytest.raises(SystemExit):
+        main((tmp_path / "file" / "folder").mkdir)
+    assert "file/folder: Not a directory\n  name another place" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binomtest, ttest_rel
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.evaluation import claim_of_answers, claim_of_folds, compare_answers, compare_folds
+from torchfinch.evaluation import (
+    claim_of_answers,
+    claim_of_errors,
+    claim_of_folds,
+    compare_answers,
+    compare_errors,
+    compare_folds,
+)
 
 FIRST = [0.980, 0.985, 0.979, 0.990, 0.987]
 SECOND = [0.984, 0.987, 0.985, 0.993, 0.992]
@@ -29,6 +36,7 @@ def test_the_plain_t_test_is_scipys_and_the_corrected_one_is_never_surer(pairs: 
     assert result.p_corrected is not None
     assert result.interval is not None
 
+    assert result.t_plain == pytest.approx(ttest_rel(second, first).statistic)
     assert result.p_plain == pytest.approx(ttest_rel(second, first).pvalue, abs=1e-9)
     assert result.p_corrected >= result.p_plain
     assert (result.interval[0] <= 0 <= result.interval[1]) == (result.p_corrected >= 0.05)
@@ -39,6 +47,7 @@ def test_a_worked_example_by_hand() -> None:
     result = compare_folds(FIRST, SECOND, test_share=0.25)
 
     assert result.difference == pytest.approx(0.004)
+    assert result.t_corrected == pytest.approx(3.771, abs=5e-4)
     assert result.p_plain == pytest.approx(0.00481, abs=5e-5)
     assert result.p_corrected == pytest.approx(0.01958, abs=5e-5)
     assert result.interval == pytest.approx((0.001055, 0.006945), abs=5e-6)
@@ -101,6 +110,26 @@ def test_the_bootstrap_interval_is_about_as_wide_as_theory_says() -> None:
     low = beta.ppf(0.025, 60, 21)  # Clopper and Pearson: of 60 in 80
     assert result.odds_interval[0] == pytest.approx(low / (1 - low))
     assert result.p < 0.0001
+
+
+def test_regressors_are_compared_by_how_far_they_are_off_the_same_images() -> None:
+    random = np.random.default_rng(0)
+    truth = random.normal(size=(200, 2))
+    far, near = (truth + random.choice([-1, 1], size=(200, 2)) * reach for reach in (1.0, 0.5))
+    near[0] += 10
+    result = compare_errors(truth, far, near)
+
+    assert result.first == pytest.approx(1)
+    assert result.difference == pytest.approx(result.first - result.second)
+    assert result.interval[0] < result.difference < result.interval[1] < 0.501
+    assert claim_of_errors(result, names=NAMES).startswith("It may be claimed that new errs less than old")
+    assert claim_of_errors(compare_errors(truth, near, far), names=NAMES).startswith("It may be claimed that old errs")
+    assert "may not be claimed that either errs less" in claim_of_errors(compare_errors(truth, far, far), names=NAMES)
+
+
+def test_predictions_that_cannot_be_paired_are_refused() -> None:
+    with pytest.raises(TorchfinchError, match=r"targets of shape \(3,\), predictions of \(3, 1\) and \(3,\)"):
+        compare_errors([1, 2, 3], [[1], [2], [3]], [1, 2, 3])
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:

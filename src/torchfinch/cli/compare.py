@@ -11,7 +11,10 @@ from torchfinch.console import out, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.evaluation import FoldComparison, TestSetComparison
+    from torch import Tensor
+
+    from torchfinch.cli.evaluate import Tested
+    from torchfinch.evaluation import ErrorComparison, FoldComparison, Model, TestSetComparison
 
 Names = tuple[str, str]
 
@@ -31,7 +34,7 @@ def compare(
     folds = [(path / "crossval.json").is_file() for path in (first, second)]
     if any(folds) and not all(folds):
         raise TorchfinchError(f"{first} and {second} are of different kinds", "give two of one kind")
-    compared: tuple[FoldComparison | TestSetComparison, str, list[Names]]
+    compared: tuple[FoldComparison | TestSetComparison | ErrorComparison, str, list[Names]]
     compared = _folds(first, second, metric) if any(folds) else _models(first, second, data)
     result, claim, rows = compared
     if as_json:
@@ -64,32 +67,60 @@ def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldCompariso
     rows += [
         ("difference", _span(result.difference, result.interval)),
         ("in standard deviations (Cohen's d)", _span(result.effect, result.effect_interval, digits=2)),
-        ("paired t-test", _p(result.p_plain)),
-        ("Nadeau and Bengio's corrected t-test", _p(result.p_corrected)),
+        ("paired t-test", _t(result.t_plain, result.p_plain)),
+        ("Nadeau and Bengio's corrected t-test", _t(result.t_corrected, result.p_corrected)),
     ]
     return result, claim_of_folds(result, names=names, metric=shown), rows
 
 
-def _models(first: Path, second: Path, data: str | None) -> tuple[TestSetComparison, str, list[Names]]:
-    from torchfinch.cli.evaluate import test_images
-    from torchfinch.evaluation import claim_of_answers, compare_answers, load_model, probabilities
+def _models(
+    first: Path, second: Path, data: str | None
+) -> tuple[TestSetComparison | ErrorComparison, str, list[Names]]:
+    from torchfinch.evaluation import load_model, outputs
 
     one, other = load_model(first), load_model(second)
-    if one.regression or other.regression:
-        raise TorchfinchError("regressors are compared by cross-validation", "torchfinch crossval RECIPE")
-    if one.labels != other.labels:
+    if one.labels != other.labels or one.regression != other.regression:
         raise TorchfinchError(
             f"{one.name} and {other.name} have different labels", "compare models of the same classes"
         )
-    tested, again = test_images(one, data), test_images(other, data)
-    if not tested.targets.equal(again.targets):
-        raise TorchfinchError(f"{one.name} and {other.name} have different test images", "name the images with --data")
-    answers = [
-        probabilities(model.network, images.pixels, preprocessing=model.preprocessing).argmax(dim=1)
+    tested, again = _same_images(one, other, data)
+    rows = [
+        outputs(model.network, images.pixels, preprocessing=model.preprocessing)
         for model, images in ((one, tested), (other, again))
     ]
-    result = compare_answers(tested.targets, *answers)
-    names = _names(one.name, other.name)
+    return (_errors if one.regression else _answers)(tested, rows, _names(one.name, other.name))
+
+
+def _same_images(one: Model, other: Model, data: str | None) -> tuple[Tested, Tested]:
+    """What each is tested on, at the size that it takes; a folder has the same images for both, a recipe may not."""
+    from torchfinch.cli.evaluate import test_images
+
+    tested, again = test_images(one, data), test_images(other, data)
+    folder = data and Path(data).is_dir()
+    if not tested.targets.equal(again.targets) or not (folder or tested.pixels.equal(again.pixels)):
+        raise TorchfinchError(
+            f"{one.name} and {other.name} have different test images, or the same ones at different sizes",
+            "--data FOLDER gives both the images of a folder",
+        )
+    return tested, again
+
+
+def _errors(tested: Tested, outputs: list[Tensor], names: Names) -> tuple[ErrorComparison, str, list[Names]]:
+    from torchfinch.evaluation import claim_of_errors, compare_errors
+
+    result = compare_errors(tested.targets, *outputs)
+    rows = [
+        (f"{names[0]}: mean absolute error", f"{result.first:.4f} of {tested.source}"),
+        (f"{names[1]}: mean absolute error", f"{result.second:.4f}"),
+        ("difference", f"{_span(result.difference, result.interval)} (paired bootstrap)"),
+    ]
+    return result, claim_of_errors(result, names=names), rows
+
+
+def _answers(tested: Tested, outputs: list[Tensor], names: Names) -> tuple[TestSetComparison, str, list[Names]]:
+    from torchfinch.evaluation import claim_of_answers, compare_answers
+
+    result = compare_answers(tested.targets, *(rows.argmax(dim=1) for rows in outputs))
     rows = [
         (f"{names[0]}: accuracy", f"{result.first:.4f} of {tested.source}"),
         (f"{names[1]}: accuracy", f"{result.second:.4f}"),
@@ -110,6 +141,10 @@ def _span(value: float | None, interval: tuple[float, float] | None, *, digits: 
         return "the same in every fold" if value is None else f"{value:{sign}.{digits}f}"
     low, high = (f"{end:{sign}.{digits}f}" for end in interval)
     return f"{value:{sign}.{digits}f}, 95 % interval {low} to {high}"
+
+
+def _t(statistic: float | None, p: float | None) -> str:
+    return _p(p) if statistic is None else f"t = {statistic:.2f}, {_p(p)}"
 
 
 def _p(value: float | None) -> str:

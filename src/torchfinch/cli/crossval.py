@@ -33,7 +33,8 @@ def crossval(
     seed: Annotated[int, typer.Option(min=0, help="Of the folds, and of an estimator's random_state.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Folds at a time, each in a process of its own.")] = 1,
     output: Annotated[
-        Path | None, typer.Option(help="Where finished folds are kept; reports/crossval/NAME if not given.")
+        Path | None,
+        typer.Option(file_okay=False, help="Where finished folds are kept; reports/crossval/NAME if not given."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print plan, folds and summary as JSON.")] = False,
 ) -> None:

@@ -28,7 +28,9 @@ def evaluate(
             "that of the training if not given."
         ),
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write one page with plots and the worst mistakes.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write one page with plots and the worst mistakes.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:
     """Measure a trained model; a file that is no image is left out and named, and the exit code is 1."""
@@ -77,13 +79,20 @@ def test_images(model: Model, data: str | None) -> Tested:
         for fault in read.faults:
             err.print(f"left out: {fault}", markup=False, soft_wrap=True)
         return Tested(read.pixels, read.targets, f"{len(read.targets):,} images of {data}", read.faults)
-    name = data or model.lineage.get("recipe")
+    if data:
+        return _of_recipe(data, model)
+    name = model.lineage.get("recipe")
     if not name:
         raise TorchfinchError(f"{model.name} does not say what it was trained on", "name images with --data")
-    return _of_recipe(name, model)
+    try:
+        return _of_recipe(name, model)
+    except TorchfinchError as error:  # of a recipe that was given by its path, the name is all that is known
+        hints = (error.hint, f"--data path/to/{name}.py names a recipe of another place")
+        raise TorchfinchError(error.message, "; ".join(filter(None, hints))) from error
 
 
 def _of_recipe(name: str, model: Model) -> Tested:
+    from torchfinch.cli.subject import images_of
     from torchfinch.training import load_recipe
 
     recipe, lineage = load_recipe(name), model.lineage
@@ -92,7 +101,7 @@ def _of_recipe(name: str, model: Model) -> Tested:
         config = recipe.config.model_validate(lineage.get("config") or {} if own else {})
     except ValueError as error:
         raise TorchfinchError(f"{model.name} was trained by another {recipe.name}: {error}", "--data FOLDER") from error
-    built = recipe.build(config)[0]
+    built = images_of(recipe, config)
     if built.test is None or built.labels != model.labels:
         what = "has no test images" if built.test is None else f"has other labels than {model.name}"
         raise TorchfinchError(f"the recipe {recipe.name} {what}", "name other images with --data")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sklearn.base import BaseEstimator
 
-    from torchfinch.training import Data
+    from torchfinch.training import Data, Recipe, Settings
 
 Name = Annotated[
     str,
@@ -68,11 +68,26 @@ def read_subject(name: str, *, data: str | None, setting: list[str] | None) -> S
     recipe = load_recipe(recipe_name)
     if estimator:
         values = {**file, **pairs(setting)}
-        built = recipe.build(recipe.configure(from_environment()))[0]
+        built = images_of(recipe, recipe.configure(from_environment()))
         return _of_estimator(estimator, values, recipe=recipe_name, data=built, search=search)
     values = {**file, **from_environment(), **pairs(setting)}
-    built = recipe.build(recipe.configure(values))[0]
+    built = images_of(recipe, recipe.configure(values))
     return _of_recipe(recipe.path, values, recipe=recipe_name, data=built, search=search)
+
+
+def images_of(recipe: Recipe, settings: Settings) -> Data:
+    """The recipe's images, as `torchfinch train` gets them.
+
+    Raises:
+        TorchfinchError: the recipe cannot make them.
+    """
+    import torch
+
+    torch.manual_seed(settings.seed)
+    try:
+        return recipe.build(settings)[0]
+    except (OSError, ValueError) as error:
+        raise TorchfinchError(f"the recipe {recipe.name}: {error}") from error
 
 
 def _of_estimator(

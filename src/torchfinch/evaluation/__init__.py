@@ -4,8 +4,15 @@ It knows networks only as something that turns a batch into scores; where data c
 """
 
 from torchfinch.evaluation.calibration import Bin
-from torchfinch.evaluation.claim import claim_of_answers, claim_of_folds
-from torchfinch.evaluation.comparison import FoldComparison, TestSetComparison, compare_answers, compare_folds
+from torchfinch.evaluation.claim import claim_of_answers, claim_of_errors, claim_of_folds
+from torchfinch.evaluation.comparison import (
+    ErrorComparison,
+    FoldComparison,
+    TestSetComparison,
+    compare_answers,
+    compare_errors,
+    compare_folds,
+)
 from torchfinch.evaluation.crossval import cross_validate
 from torchfinch.evaluation.estimators import load_estimator
 from torchfinch.evaluation.folder import read_folder
@@ -21,6 +28,7 @@ __all__ = [
     "Bin",
     "ClassMetrics",
     "CrossValidation",
+    "ErrorComparison",
     "Evaluation",
     "Fold",
     "FoldComparison",
@@ -29,9 +37,11 @@ __all__ = [
     "RegressionEvaluation",
     "TestSetComparison",
     "claim_of_answers",
+    "claim_of_errors",
     "claim_of_folds",
     "code_digest",
     "compare_answers",
+    "compare_errors",
     "compare_folds",
     "cross_validate",
     "evaluate",

@@ -1,6 +1,6 @@
 """What may be claimed of a comparison, and what not, in one sentence."""
 
-from torchfinch.evaluation.comparison import ALPHA, FoldComparison, Interval, TestSetComparison
+from torchfinch.evaluation.comparison import ALPHA, ErrorComparison, FoldComparison, Interval, TestSetComparison
 
 _SURE = f"{100 * (1 - ALPHA):.0f} % interval"
 
@@ -39,6 +39,19 @@ def claim_of_answers(comparison: TestSetComparison, *, names: tuple[str, str]) -
         )
     return (
         f"It may not be claimed that either answers more images right: {numbers}; nor is it shown that they are equal."
+    )
+
+
+def claim_of_errors(comparison: ErrorComparison, *, names: tuple[str, str]) -> str:
+    """On two regressors as they are, by whether the interval holds 0."""
+    numbers = _span(comparison.difference, comparison.interval)
+    low, high = comparison.interval
+    if low <= 0 <= high:
+        return f"It may not be claimed that either errs less: {numbers}; nor is it shown that they are equal."
+    better, worse = names if comparison.difference < 0 else names[::-1]
+    return (
+        f"It may be claimed that {better} errs less than {worse} on images like these ({numbers}), "
+        "but not that its recipe is better, for it is one training of each."
     )
 
 

@@ -30,15 +30,18 @@ class FoldComparison:
     second: float
     difference: float
     """Mean over the folds."""
-    interval: Interval | None
+    interval: Interval | None = None
     """Of the difference, by the corrected test."""
-    p_plain: float | None
+    t_plain: float | None = None
+    """Statistic of the paired t-test, with one degree of freedom fewer than there are folds."""
+    p_plain: float | None = None
     """Paired t-test; too sure of itself, since the trainings share most of their images."""
-    p_corrected: float | None
+    t_corrected: float | None = None
     """With the correction of Nadeau and Bengio (Inference for the Generalization Error, 2003)."""
-    effect: float | None
+    p_corrected: float | None = None
+    effect: float | None = None
     """Cohen's d of paired scores: mean difference over the standard deviation of the differences."""
-    effect_interval: Interval | None
+    effect_interval: Interval | None = None
     """That of the difference, in the same unit."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,6 +79,24 @@ class TestSetComparison:
         return numbers
 
 
+@dataclass(frozen=True)
+class ErrorComparison:
+    """Two trained regressors on the same test images."""
+
+    samples: int
+    first: float
+    """Mean absolute error of the first."""
+    second: float
+    difference: float
+    """How much smaller the second's is."""
+    interval: Interval
+    """Of the difference, by a paired bootstrap over the images."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, for JSON."""
+        return asdict(self)
+
+
 def compare_folds(
     first: ArrayLike, second: ArrayLike, *, test_share: float, lower_is_better: bool = False
 ) -> FoldComparison:
@@ -93,17 +114,19 @@ def compare_folds(
         raise TorchfinchError("the scores hold values that are no finite numbers", "look at the folds that gave them")
     differences = one - other if lower_is_better else other - one
     mean, sd, folds = float(differences.mean()), float(differences.std(ddof=1)), len(differences)
-    means = {"first": float(one.mean()), "second": float(other.mean()), "difference": mean}
+    means: dict[str, Any] = {"first": float(one.mean()), "second": float(other.mean()), "difference": mean}
     if sd <= 1e-12:
-        return FoldComparison(**means, interval=None, p_plain=None, p_corrected=None, effect=None, effect_interval=None)
-    plain, corrected = (sd * math.sqrt(1 / folds + share) for share in (0, test_share))
-    reach = float(t.ppf(1 - ALPHA / 2, folds - 1)) * corrected
+        return FoldComparison(**means)
+    plain, corrected = (mean / (sd * math.sqrt(1 / folds + share)) for share in (0, test_share))
+    reach = float(t.ppf(1 - ALPHA / 2, folds - 1)) * sd * math.sqrt(1 / folds + test_share)
     low, high = mean - reach, mean + reach
     return FoldComparison(
         **means,
         interval=(low, high),
-        p_plain=float(2 * t.sf(abs(mean / plain), folds - 1)),
-        p_corrected=float(2 * t.sf(abs(mean / corrected), folds - 1)),
+        t_plain=plain,
+        p_plain=float(2 * t.sf(abs(plain), folds - 1)),
+        t_corrected=corrected,
+        p_corrected=float(2 * t.sf(abs(corrected), folds - 1)),
         effect=mean / sd,
         effect_interval=(low / sd, high / sd),
     )
@@ -135,6 +158,29 @@ def compare_answers(targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, 
         p=p,
         odds_ratio=_odds(only_second, only_first),
         odds_interval=interval,
+    )
+
+
+def compare_errors(targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> ErrorComparison:
+    """Compare the predictions of two regressors for the same images, all of shape (N,) or (N, outputs).
+
+    Raises:
+        TorchfinchError: there are fewer than two images, or not the same numbers of each.
+    """
+    truth, one, other = (np.asarray(values, dtype=np.float64) for values in (targets, first, second))
+    if len(truth) < 2 or not truth.shape == one.shape == other.shape:
+        raise TorchfinchError(
+            f"targets of shape {truth.shape}, predictions of {one.shape} and {other.shape} cannot be compared",
+            "give two images or more",
+        )
+    errors = np.abs(np.stack([one, other]) - truth).reshape(2, len(truth), -1).mean(axis=2)  # (2, N)
+    differences = errors[0] - errors[1]
+    return ErrorComparison(
+        samples=len(truth),
+        first=float(errors[0].mean()),
+        second=float(errors[1].mean()),
+        difference=float(differences.mean()),
+        interval=_bootstrap(differences, seed),
     )
 
 
