@@ -22,6 +22,13 @@ def test_without_a_registry_nothing_is_kept_and_nothing_fails(colour_archive: Pa
         registry.fetch("models:/colours@champion", tmp_path)
 
 
+def tags(folder: Path) -> dict[str, str]:
+    """Of the only version in the folder's database."""
+    from mlflow import MlflowClient
+
+    return dict(MlflowClient(f"sqlite:///{folder}/mlflow.db").get_model_version("colours", "1").tags)
+
+
 @pytest.mark.slow
 def test_an_archive_is_registered_once_fetched_whole_and_told_how_it_fared(
     colour_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -37,6 +44,12 @@ def test_an_archive_is_registered_once_fetched_whole_and_told_how_it_fared(
     registry.promoted(digest)
     assert registry.fetch("models:/colours@champion", tmp_path / "out") == tmp_path / "out" / colour_archive.name
     registry.rolled_back(digest, "errors")
+    assert tags(tmp_path)["rolled_back"] == "errors"
+    registry.promoted(digest)
+    assert "rolled_back" not in tags(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="file/below"):
+        registry.fetch("models:/colours@champion", tmp_path / "file" / "below")
     with pytest.raises(TorchfinchError, match="'colours' is no version"):
         registry.fetch("colours", tmp_path)
 

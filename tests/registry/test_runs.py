@@ -89,6 +89,24 @@ def test_folders_are_found_at_any_depth_and_hidden_ones_are_passed_over(tmp_path
     assert find_folders(root) == [root / "2.0" / "a", root / "b", root / "c.checkpoints"]
 
 
+@pytest.mark.parametrize("root", [Path("../runs"), Path(".hidden/runs")])
+def test_dots_in_the_name_of_the_root_hide_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_colour_run(root / "a")
+
+    assert find_folders(root) == [root / "a"]
+
+
+@pytest.mark.parametrize("left", [0, 1, 1000])
+def test_half_a_checkpoint_is_told(tmp_path: Path, left: int) -> None:
+    path = next(write_checkpoint(tmp_path / "torn.checkpoints").glob("*.pt"))
+    path.write_bytes(path.read_bytes()[:left])
+
+    with pytest.raises(TorchfinchError, match=r"torn\.checkpoints is no run folder: .*Error"):
+        read_record(path.parent)
+
+
 def test_differences_have_both_values_and_the_change_of_numbers() -> None:
     found = differences({"same": 1, "lr": 0.5, "only": "x"}, {"same": 1, "lr": 0.75, "new": None})
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from colours import NETWORK, write_colour_run
 from registry.test_runs import EPOCH, write_checkpoint, write_run
 from typer.testing import CliRunner, Result
 from waiting import within
@@ -85,6 +86,19 @@ def test_the_logged_network_is_a_graph_that_answers_as_the_run_folders(database:
 
     assert isinstance(network, torch.fx.GraphModule)
     assert network(torch.ones(3, 3, 16, 16)).tolist() == [[2.0] * 3] * 3
+
+
+def test_a_network_that_cannot_be_exported_is_left_out_and_told(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_colour_run(tmp_path / "a")
+    branch = "        if x.mean() > 0:\n            x = x + 1\n        return"
+    (folder / "model.py").write_text(NETWORK.replace("        return", branch))
+    with tracking(database, folder, recipe="branches", fill=nothing):
+        pass
+
+    assert newest(database, "branches").info.status == "FINISHED"
+    assert "tracked without the network, which torch.export refuses: Could not guard" in capsys.readouterr().err
 
 
 def test_a_run_of_earlier_is_kept_by_its_folder(database: str, tmp_path: Path) -> None:
@@ -185,6 +199,7 @@ def test_with_tracking_off_nothing_is_written(tmp_path: Path) -> None:
     ("uri", "said"),
     [
         ("http://somebody:secret@127.0.0.1:9", r"^http://\*\*\*@127.0.0.1:9 does not answer"),
+        ("nowhere://u:pa/ss@x", r"^nowhere://\*\*\*@x: (?!.*pa/ss)"),
         ("mlruns", "^mlruns: The filesystem tracking backend"),
         ("nowhere://x", "^nowhere://x: .*unsupported URI"),
         ("sqlite:////proc/x/mlflow.db", "^sqlite:////proc/x/mlflow.db: .*No such file"),

@@ -12,6 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from torchfinch.errors import TorchfinchError
 
+FAULTS = (MlflowException, SQLAlchemyError, ImportError, OSError)
+"""Of MLflow, its database or the way there."""
 WEIGHTS = "weights_digest"
 """Tag of a run and of a model's version: the SHA-256 of the weights that the one made and the other serves."""
 _ADDRESSES = "--registry takes a database, sqlite:///mlflow.db, or a server, http://HOST:5000"
@@ -40,7 +42,7 @@ def experiment(client: MlflowClient, name: str) -> str:
 
 def shown(uri: str) -> str:
     """An address without the password in it."""
-    return re.sub(r"//[^/@]*@", "//***@", uri)
+    return re.sub("//.*@", "//***@", uri)
 
 
 @contextmanager
@@ -48,12 +50,12 @@ def told(uri: str, hint: str | None = None) -> Iterator[None]:
     """What MLflow, its database or the way there says against the block, as one line."""
     try:
         yield
-    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+    except FAULTS as error:
         if _unreachable(error):
             raise TorchfinchError(f"{shown(uri)} does not answer", _ADDRESSES) from error
         if "database is locked" in str(error):
             raise TorchfinchError(f"{shown(uri)} is locked by another program", hint or _SERVER) from error
-        sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip())[0]
+        sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip())[0].replace(uri, shown(uri))
         raise TorchfinchError(f"{shown(uri)}: {sentence}", hint or _ADDRESSES) from error
 
 

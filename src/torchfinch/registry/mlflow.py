@@ -14,6 +14,7 @@ from torchfinch.registry import Version
 from torchfinch.registry.connection import WEIGHTS, connect, experiment, told
 
 _DIGEST = "sha256"
+_TAKEN_BACK = "rolled_back"
 
 
 class MlflowRegistry:
@@ -53,16 +54,18 @@ class MlflowRegistry:
             return [self.find(f"models:/{each.name}/{each.version}") for each in self._tagged(WEIGHTS, weights)]
 
     def promoted(self, digest: str) -> None:
-        """Move `champion` to the versions with this digest."""
+        """Move `champion` to the versions with this digest; none of them is rolled back any more."""
         with told(self._uri):
             for each in self._tagged(_DIGEST, digest):
                 self._client.set_registered_model_alias(each.name, "champion", each.version)
+                if _TAKEN_BACK in each.tags:
+                    self._client.delete_model_version_tag(each.name, each.version, _TAKEN_BACK)
 
     def rolled_back(self, digest: str, reason: str) -> None:
         """Tag the versions with this digest."""
         with told(self._uri):
             for each in self._tagged(_DIGEST, digest):
-                self._client.set_model_version_tag(each.name, each.version, "rolled_back", reason)
+                self._client.set_model_version_tag(each.name, each.version, _TAKEN_BACK, reason)
 
     def fetch(self, reference: str, folder: Path) -> Path:
         """Copy the archive of a version into `folder`.
@@ -71,8 +74,10 @@ class MlflowRegistry:
             TorchfinchError: there is no such version, or its bytes are not those that were registered.
         """
         found = self._get(reference)
-        with told(self._uri), tempfile.TemporaryDirectory() as temporary:
-            fetched = mlflow.artifacts.download_artifacts(f"models:/{found.name}/{found.version}", dst_path=temporary)
+        with tempfile.TemporaryDirectory() as temporary:
+            with told(self._uri):
+                place = f"models:/{found.name}/{found.version}"
+                fetched = mlflow.artifacts.download_artifacts(place, dst_path=temporary)
             archives = sorted(Path(fetched).glob("*.mar"))
             if len(archives) != 1 or sha256(archives[0]) != found.tags.get(_DIGEST):
                 raise TorchfinchError(f"{reference} is not the archive that was registered", "register it again")

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import load_model
-from torchfinch.registry.connection import WEIGHTS, connect, experiment, shown, told
+from torchfinch.registry.connection import FAULTS, WEIGHTS, connect, experiment, shown, told
 from torchfinch.registry.record import Record, read_record, unfinished_folder, weights_digest
 from torchfinch.training import Epoch
 
@@ -104,10 +104,16 @@ def _log_files(folder: Path, fill: Fill) -> None:
 
 
 def _log_network(folder: Path) -> None:
-    """As an exported graph: whoever loads it runs no code of ours, and needs none of it."""
+    """As an exported graph: whoever loads it runs no code of ours, and needs none of it; nothing if torch cannot."""
     model = load_model(folder)
     example = np.zeros((2, model.preprocessing.channels, *model.preprocessing.size), np.float32)  # (N, C, H, W)
     needs = [f"torch=={torch.__version__.partition('+')[0]}"]
-    mlflow.pytorch.log_model(
-        model.network, name="model", input_example=example, serialization_format="pt2", pip_requirements=needs
-    )
+    try:
+        mlflow.pytorch.log_model(
+            model.network, name="model", input_example=example, serialization_format="pt2", pip_requirements=needs
+        )
+    except FAULTS:
+        raise
+    except Exception as error:  # noqa: BLE001 # torch.export raises what it likes
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        err.print(f"tracked without the network, which torch.export refuses: {why}", markup=False, soft_wrap=True)

@@ -4,12 +4,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import sha256
 
 _CHECKPOINTS = ".checkpoints"
+_TORN = (RuntimeError, EOFError, UnpicklingError)
+"""What torch raises at half a checkpoint."""
 _ORIGIN = ("data_digest", "git_revision", "torch")
 
 
@@ -55,7 +58,7 @@ def find_folders(root: Path) -> list[Path]:
     """Every run folder and every folder of checkpoints below `root`, in the order of their paths."""
     runs = {path.parent for path in root.rglob("model.json")}
     unfinished = {path.parent for path in root.rglob(f"*{_CHECKPOINTS}/epoch-*.pt")}
-    return sorted(path for path in runs | unfinished if not any(part.startswith(".") for part in path.parts))
+    return sorted(path for path in runs | unfinished if not _hidden(path.relative_to(root)))
 
 
 def read_record(folder: Path) -> Record:
@@ -66,8 +69,8 @@ def read_record(folder: Path) -> Record:
     """
     try:
         return _unfinished(folder) if folder.name.endswith(_CHECKPOINTS) else _finished(folder)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, *_TORN) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}".splitlines()[0]
         raise TorchfinchError(f"{folder} is no run folder: {reason}", "torchfinch train NAME makes one") from error
 
 
@@ -87,6 +90,10 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     """What the two do not have in common, by name."""
     pairs = {name: Difference(first.get(name), second.get(name)) for name in {**first, **second}}
     return {name: pair for name, pair in pairs.items() if pair.first != pair.second}
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _finished(folder: Path) -> Record:
