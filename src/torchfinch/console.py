@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 _PIPE_WIDTH = 160
 
@@ -34,10 +35,13 @@ def progress() -> Progress:
     )
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
-    """A table whose cells are shown as text; the first column names the row."""
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None, *, markup: bool = True
+) -> Table:
+    """A table whose first column names the row; without `markup`, brackets in a cell are text."""
+    written = str if markup else Text
     grid = Table(
-        *columns,
+        *(Column(written(column)) for column in columns),
         title=title,
         title_justify="left",
         box=None,
@@ -46,5 +50,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
         show_header=any(columns),
     )
     for row in rows:
-        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+        grid.add_row(*(written("" if cell is None else str(cell)) for cell in row))
     return grid

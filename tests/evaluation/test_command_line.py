@@ -12,6 +12,7 @@ from colours import LABELS, colour_image, write_colour_run
 from typer.testing import CliRunner, Result
 
 from torchfinch.cli import build, main
+from torchfinch.console import out, table
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import evaluate_regression
 from torchfinch.report import write_evaluation
@@ -57,6 +58,22 @@ def test_the_table_has_the_worst_class_first(colour_run: Path, photos: Path) -> 
 
     assert classes[-1].startswith("green")
     assert any(line.split() == ["accuracy", "0.9000"] for line in lines)
+
+
+def test_brackets_in_a_label_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    labels = ("tea [small]", "tea [tall]", "x[/y]")
+    out.print(table(("[b]", "n"), [(label, None) for label in labels], markup=False))
+
+    assert capsys.readouterr().out.split() == ["[b]", "n", *" ".join(labels).split()]
+
+
+def test_classes_with_brackets_are_told_apart(colour_run: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(colour_run, tmp_path / "teas")
+    described = (tmp_path / "teas" / "model.json").read_text()
+    (tmp_path / "teas" / "model.json").write_text(described.replace('"red"', '"red [small]"'))
+    (photos / "red").rename(photos / "red [small]")
+
+    assert "red [small] " in run("evaluate", "teas", "--data", photos).stdout
 
 
 def test_the_page_shows_curves_and_the_worst_mistake_and_asks_for_nothing(
@@ -123,9 +140,10 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.C
         result = run(*words)
         assert result.exit_code == 2
         assert said in result.stderr
-    with pytest.raises(SystemExit):
-        main((tmp_path / "file" / "folder").mkdir)
-    assert "file/folder: Not a directory\n  name another place" in capsys.readouterr().err
+    for path, why in {"file": "File exists", "file/folder": "Not a directory"}.items():
+        with pytest.raises(SystemExit):
+            main((tmp_path / path).mkdir)
+        assert f"{path}: {why}\n  name another place" in capsys.readouterr().err
 
 
 @pytest.mark.slow

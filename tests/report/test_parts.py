@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.evaluation import evaluate_regression
+from torchfinch.evaluation import evaluate, evaluate_regression
 from torchfinch.report import write_evaluation
 from torchfinch.report.charts import Axis, Event, Series, axis, clock_axis, draw, round_ticks
 from torchfinch.report.pictures import read_picture
+from torchfinch.report.scores import describe_scores
 from torchfinch.report.training import read_run
 from torchfinch.report.words import minutes, number, percent
 
@@ -77,6 +78,16 @@ def test_many_classes_are_shown_by_the_worst(tmp_path: Path) -> None:
     assert {row[0] for row in scores.classes} >= {f"class {count}" for count in (1, 3, 4, 5, 8, 9)}
     assert scores.classes_left_out == 80
     assert [(pair.truth, pair.answer, pair.count) for pair in scores.confusions[:1]] == [("class 8", "class 1", 2)]
+
+
+def test_a_class_is_shown_with_specificity_and_auc_where_they_are_known() -> None:
+    evaluation = evaluate(
+        [0, 0, 1, 1], [[0.9, 0.1, 0], [0.4, 0.6, 0], [0.2, 0.8, 0], [0.1, 0.9, 0]], labels=["a", "b", "c"]
+    )
+
+    rows = describe_scores(evaluation.to_dict()).classes
+    assert rows[0] == ("a", "100.0 %", "50.0 %", "100.0 %", "66.7 %", "100.0 %", "2")
+    assert rows[2] == ("c", "0.0 %", "0.0 %", "100.0 %", "0.0 %", "", "0")
 
 
 def test_a_large_picture_is_made_small_and_a_digit_is_enlarged(tmp_path: Path) -> None:

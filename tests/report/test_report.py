@@ -120,7 +120,7 @@ def test_training_is_shown_with_curves_matrix_classes_and_lineage(page: Page) ->
     assert "eight taken for one (2)" in words
     assert "9f2c1b7a" * 8 in words
     assert 'aria-label="Loss (cross-entropy) by epoch: training from' in text
-    assert "precision recall F1 images" in words
+    assert "precision recall specificity F1 ROC AUC images" in words
 
 
 def test_the_load_test_is_shown_by_version_with_limits_and_reasons(page: Page) -> None:

@@ -47,6 +47,7 @@ _NOT_WRITTEN = {
     errno.EROFS: "name another place",
     errno.EACCES: "name another place, or have somebody give you the right",
     errno.EPERM: "name another place, or have somebody give you the right",
+    errno.EEXIST: "name another place",
     errno.ENOTDIR: "name another place",
 }
 

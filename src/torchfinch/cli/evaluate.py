@@ -114,7 +114,13 @@ def _show(result: Evaluation | RegressionEvaluation) -> None:
     numbers: dict[str, Any] = dict(result.to_dict())
     scalars = {name: value for name, value in numbers.items() if isinstance(value, int | float)}
     averages = {f"F1 {kind}": each["f1"] for kind, each in numbers.get("averages", {}).items()}
-    out.print(table(("", ""), [(name.replace("_", " "), _text(value)) for name, value in (scalars | averages).items()]))
+    out.print(
+        table(
+            ("", ""),
+            [(name.replace("_", " "), _text(value)) for name, value in (scalars | averages).items()],
+            markup=False,
+        )
+    )
     if "per_class" in numbers:
         seen = sorted(numbers["per_class"].items(), key=lambda item: float(item[1]["f1"]))
         columns = ("precision", "recall", "specificity", "f1", "roc_auc", "average_precision", "support")
@@ -123,7 +129,7 @@ def _show(result: Evaluation | RegressionEvaluation) -> None:
             f"the {_MOST_CLASSES} worst of {len(rows)} classes" if len(rows) > _MOST_CLASSES else "classes, worst first"
         )
         out.print()
-        out.print(table((title, *(name.replace("_", " ") for name in columns)), rows[:_MOST_CLASSES]))
+        out.print(table((title, *(name.replace("_", " ") for name in columns)), rows[:_MOST_CLASSES], markup=False))
 
 
 def _text(value: float | None) -> str:

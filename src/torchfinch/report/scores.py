@@ -118,7 +118,8 @@ def _shown(per_class: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
 
 
 def _row(label: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    ratios = (score(float(metrics[key])) for key in ("precision", "recall", "f1"))
+    known = (metrics.get(key) for key in ("precision", "recall", "specificity", "f1", "roc_auc"))
+    ratios = ("" if value is None else score(float(value)) for value in known)  # no AUC of a class without images
     return (label, *ratios, f"{int(metrics['support']):,}")
 
 
