@@ -35,13 +35,10 @@ def progress() -> Progress:
     )
 
 
-def table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None, *, markup: bool = True
-) -> Table:
-    """A table whose first column names the row; without `markup`, brackets in a cell are text."""
-    written = str if markup else Text
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> Table:
+    """A table whose first column names the row; brackets in a cell are text, and a `Text` has its style."""
     grid = Table(
-        *(Column(written(column)) for column in columns),
+        *(Column(Text(column)) for column in columns),
         title=title,
         title_justify="left",
         box=None,
@@ -50,5 +47,9 @@ def table(
         show_header=any(columns),
     )
     for row in rows:
-        grid.add_row(*(written("" if cell is None else str(cell)) for cell in row))
+        grid.add_row(*map(_cell, row))
     return grid
+
+
+def _cell(value: object) -> Text:
+    return value if isinstance(value, Text) else Text("" if value is None else str(value))

@@ -62,7 +62,7 @@ def test_the_table_has_the_worst_class_first(colour_run: Path, photos: Path) -> 
 
 def test_brackets_in_a_label_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     labels = ("tea [small]", "tea [tall]", "x[/y]")
-    out.print(table(("[b]", "n"), [(label, None) for label in labels], markup=False))
+    out.print(table(("[b]", "n"), [(label, None) for label in labels]))
 
     assert capsys.readouterr().out.split() == ["[b]", "n", *" ".join(labels).split()]
 

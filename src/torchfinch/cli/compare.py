@@ -40,7 +40,7 @@ def compare(
     if as_json:
         out.print_json(data={**result.to_dict(), "claim": claim})
         return
-    out.print(table(("", ""), rows, markup=False))
+    out.print(table(("", ""), rows))
     out.print(f"\n{claim}", markup=False, soft_wrap=True)
 
 

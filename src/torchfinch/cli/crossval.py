@@ -66,7 +66,7 @@ def crossval(
         out.print_json(data=result.to_dict())
         return
     rows = [_row(metric, result.mean(metric), result.sd(metric), result.scores(metric)) for metric in result.metrics]
-    out.print(table(("", "mean", "± sd", "lowest", "highest"), rows, markup=False))
+    out.print(table(("", "mean", "± sd", "lowest", "highest"), rows))
 
 
 def _everything(data: Data, *, with_test: bool) -> tuple[NDArray[np.uint8], NDArray[Any], NDArray[np.int64] | None]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
 from torchfinch.console import err, out, progress, table
 from torchfinch.errors import TorchfinchError
@@ -81,7 +80,7 @@ def _show(found: "Difference", names: Names) -> None:
     if found.disagreements:
         worst = [(pair.name, pair.first.told, pair.second.told) for pair in found.disagreements[:_WORST]]
         out.print()
-        out.print(table(("the farthest apart", *names), [tuple(map(escape, row)) for row in worst]))
+        out.print(table(("the farthest apart", *names), worst))
 
 
 def _refused(found: "Difference") -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from torchfinch.console import err, out, table
 
@@ -31,7 +32,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if as_json:
         print(json.dumps([{"name": name, "ok": ok, "detail": detail} for name, ok, detail in rows], indent=2))
     else:
-        words = {True: "[green]ok[/green]", False: "[red]broken[/red]", None: "[dim]-[/dim]"}
+        words = {True: Text("ok", "green"), False: Text("broken", "red"), None: Text("-", "dim")}
         out.print(table(("", "", ""), [(name, words[ok], detail) for name, ok, detail in rows]))
     broken = [name for name, ok, _ in rows if ok is False]
     if broken:

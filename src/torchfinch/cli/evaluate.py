@@ -118,7 +118,6 @@ def _show(result: Evaluation | RegressionEvaluation) -> None:
         table(
             ("", ""),
             [(name.replace("_", " "), _text(value)) for name, value in (scalars | averages).items()],
-            markup=False,
         )
     )
     if "per_class" in numbers:
@@ -129,7 +128,7 @@ def _show(result: Evaluation | RegressionEvaluation) -> None:
             f"the {_MOST_CLASSES} worst of {len(rows)} classes" if len(rows) > _MOST_CLASSES else "classes, worst first"
         )
         out.print()
-        out.print(table((title, *(name.replace("_", " ") for name in columns)), rows[:_MOST_CLASSES], markup=False))
+        out.print(table((title, *(name.replace("_", " ") for name in columns)), rows[:_MOST_CLASSES]))
 
 
 def _text(value: float | None) -> str:

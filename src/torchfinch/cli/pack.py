@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from torchfinch.console import err, out, table
 
@@ -90,7 +90,7 @@ def verify(
         checks = [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in result.checks]
         print(json.dumps({"ok": result.ok, "checks": checks, "traceback": result.traceback}, indent=2))
     else:
-        words = {True: "[green]ok[/green]", False: "[red]FAILED[/red]", None: "[dim]none[/dim]"}
+        words = {True: Text("ok", "green"), False: Text("FAILED", "red"), None: Text("none", "dim")}
         out.print(table(("check", "", ""), [(c.name, words[c.ok], c.detail) for c in result.checks]))
         if result.traceback:
             err.print(result.traceback, markup=False)
@@ -107,4 +107,4 @@ def _rows(key: str, value: object) -> Iterator[tuple[str, str]]:
         lines = [f"{len(value)}: {shown}" + (" and more, see --json" if len(value) > _LISTED else "")]
     else:
         lines = [str(value)]
-    yield from zip([key, *[""] * len(lines)], map(escape, lines), strict=False)
+    yield from zip([key, *[""] * len(lines)], lines, strict=False)

@@ -40,7 +40,7 @@ def list_runs(
         out.print_json(data=[record.to_dict() for record in records])
     elif records:
         columns = ("run", "recipe", "epochs", "time", "test score", "data", "revision")
-        out.print(table(columns, map(_row, records), markup=False))
+        out.print(table(columns, map(_row, records)))
     else:
         err.print(f"there are no runs in {root}; torchfinch train NAME makes one", markup=False, soft_wrap=True)
     if faults:
@@ -66,13 +66,13 @@ def show(
     about = {"run": folder, "recipe": record.recipe, **record.origin, **record.network, **record.scores}
     if uri:
         about["versions"] = "; ".join(map(str, versions)) or "none is registered"
-    out.print(table(("", ""), [(name, _text(value)) for name, value in about.items()], markup=False))
+    out.print(table(("", ""), [(name, _text(value)) for name, value in about.items()]))
     if record.epochs:
         names = [name for name, value in record.epochs[0].items() if not isinstance(value, list | tuple | None)]
         out.print()
-        out.print(table(names, [[_text(epoch[name]) for name in names] for epoch in record.epochs], markup=False))
+        out.print(table(names, [[_text(epoch[name]) for name in names] for epoch in record.epochs]))
     out.print()
-    out.print(table(("setting", ""), [(name, _text(value)) for name, value in record.settings.items()], markup=False))
+    out.print(table(("setting", ""), [(name, _text(value)) for name, value in record.settings.items()]))
 
 
 @app.command()
@@ -92,7 +92,7 @@ def diff(
         return
     rows = [_difference(name, pair) for pairs in parts.values() for name, pair in pairs.items()]
     if rows:
-        out.print(table(("", str(first), str(second), "change"), rows, markup=False))
+        out.print(table(("", str(first), str(second), "change"), rows))
     else:
         err.print("they have the same settings, network, data, code and scores")
     if "data_digest" in parts["origin"]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group
 from rich.markup import escape
+from rich.text import Text
 
 from torchfinch.console import table
 from torchfinch.release.controller import Tick
@@ -20,7 +21,12 @@ _NUMBERS = ("requests c/s", "errors c/s", "mean ms c/s")
 SUMMARY_COLUMNS = ("name", "phase", "step", "weight", "canary", *_NUMBERS, "age", "reason")
 DECISION_COLUMNS = ("time", "phase", "step", "weight", *_NUMBERS, "reason")
 REJUDGED_COLUMNS = ("time", "looks", "weight", *_NUMBERS, "recorded", "replayed", "because")
-_VERDICTS = {"pass": "[green]ok[/green]", "fail": "[red]over[/red]", "hold": "[dim]wait[/dim]", "skip": "[dim]-[/dim]"}
+_VERDICTS = {
+    "pass": Text("ok", "green"),
+    "fail": Text("over", "red"),
+    "hold": Text("wait", "dim"),
+    "skip": Text("-", "dim"),
+}
 
 
 def line(tick: Tick) -> str:
@@ -34,15 +40,16 @@ def board(record: Record, *notes: str) -> Group:
     """A line of the history as a table: both versions side by side, then the checks with their limits."""
     stable, canary = record["stable"], record["canary"]
     title = f"{record['phase']}  step {record['step']}/{record['steps']}  {escape(record['reason'])}"
-    grid = table(("", "stable", "canary", "limit", ""), [])
-    grid.add_row("version", escape(stable["label"]), escape(canary["label"]))
-    grid.add_row("weight", str(100 - record["weight"]), str(record["weight"]))
-    for name in ("requests", "errors"):
-        grid.add_row(name, str(stable[name]), str(canary[name]))
-    grid.add_row("mean ms", _mean(stable), _mean(canary))
+    rows: list[tuple[object, ...]] = [
+        ("version", stable["label"], canary["label"]),
+        ("weight", 100 - record["weight"], record["weight"]),
+        *((name, stable[name], canary[name]) for name in ("requests", "errors")),
+        ("mean ms", _mean(stable), _mean(canary)),
+    ]
     for check in record["checks"]:
         value, limit = (shown(check[key], check.get("unit", "number")) for key in ("value", "limit"))
-        grid.add_row(check["name"], "", value, limit, _VERDICTS[check["verdict"]])
+        rows.append((check["name"], "", value, limit, _VERDICTS[check["verdict"]]))
+    grid = table(("", "stable", "canary", "limit", ""), rows)
     news = dict.fromkeys((*record["notes"], *record["trouble"], *notes))
     news.pop(record["reason"], None)
     return Group(title, grid, *map(escape, news))
@@ -55,16 +62,16 @@ def summary(name: str, state: State, record: Record | None) -> tuple[object, ...
     step = ""
     if record:
         label = _as_judged(record)["canary"]["label"]
-        seen = (escape(label) if state.canary else "", *_numbers(record))
+        seen = (label if state.canary else "", *_numbers(record))
         step = f"{record['step']}/{record['steps']}"
-    return (name, state.phase, step, state.weight, *seen, age, escape(state.reason))
+    return (name, state.phase, step, state.weight, *seen, age, state.reason)
 
 
 def decision_cells(record: Record) -> tuple[object, ...]:
     """A line of the history as cells of `DECISION_COLUMNS`."""
     step = f"{record['step']}/{record['steps']}"
     why = "; ".join(dict.fromkeys([record["reason"], *record["notes"], *record["trouble"]]))
-    return (clock(record["time"]), record["phase"], step, record["weight"], *_numbers(record), escape(why))
+    return (clock(record["time"]), record["phase"], step, record["weight"], *_numbers(record), why)
 
 
 def rejudged_rows(rejudged: Rejudged) -> Iterator[tuple[object, ...]]:
@@ -72,7 +79,7 @@ def rejudged_rows(rejudged: Rejudged) -> Iterator[tuple[object, ...]]:
     for (then, now), group in groupby(rejudged.differing, key=lambda look: (look.then, look.now)):
         looks = list(group)
         first, record = looks[0], looks[0].record
-        why = escape(first.decision.state.reason)
+        why = first.decision.state.reason
         yield (clock(record["time"]), len(looks), first.weight, *_numbers(record), then, now, why)
 
 
