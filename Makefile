@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: install demo test test-fast check fix schemas build bench clean
 
@@ -19,10 +20,10 @@ demo: install
 	bash demo/run.sh
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-fast: install
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow'
 
 check: install
 	$(BIN)/ruff format --check .

@@ -14,6 +14,17 @@ from torchfinch.archive import pack_run
 # A shell without job control starts `make test &` with SIGINT ignored, and what tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+TESTS = Path(__file__).parent
+SERVED = {"e2e", "loadtest", "release", "serving"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests that run side by side, one process has all that start servers and judge their speed."""
+    for item in items:
+        if item.get_closest_marker("slow") and item.path.relative_to(TESTS).parts[0] in SERVED:
+            item.add_marker(pytest.mark.xdist_group("servers"))
+
 
 @pytest.fixture(scope="session")
 def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
