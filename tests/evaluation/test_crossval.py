@@ -1,6 +1,8 @@
 """Cross-validation trains on all folds but one, keeps what is finished, and says what it cannot do."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +271,16 @@ def test_images_of_one_group_are_never_both_trained_on_and_tested_on(stratified:
 def test_fewer_groups_than_folds_are_told() -> None:
     with pytest.raises(TorchfinchError, match="2 groups of images make no 3 folds"):
         cross_validate(Counted(), IMAGES, TARGETS, groups=np.arange(30) // 15, folds=3)
+
+
+class Killed(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Ends its process, as the kernel does where memory does not suffice."""
+
+    def fit(self, _images: object, _targets: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_fold_whose_process_is_killed_is_told() -> None:
+    with pytest.raises(TorchfinchError, match="the process of a fold was killed"):
+        cross_validate(Killed(), np.zeros((20, 2)), np.arange(20) % 2, folds=2, jobs=2)

@@ -146,3 +146,18 @@ def test_without_the_extras_all_else_works_and_each_command_says_what_to_install
         "tuning needs optuna (hint: pip install 'torchfinch[tune]')",
         *["tracking and registry need mlflow (hint: pip install 'torchfinch[tracking]')"] * 3,
     ]
+
+
+def test_a_fixed_text_that_only_looks_like_a_number_stays_as_it_is(here: Path) -> None:
+    (here / "named.py").write_text(
+        "from torchfinch.training import load_recipe\n"
+        "digits = load_recipe('digits')\n"
+        "class Config(digits.config):\n    folder: str = ''\n"
+        "build = digits.build\n"
+    )
+    result = tune(
+        "named.py", *("--set", "folder=2024_01_15", "--set", "epochs=1", "--search", "width=4,8", "--trials", "1")
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert (best("studies/named/best.yaml")["folder"], best("studies/named/best.yaml")["epochs"]) == ("2024_01_15", 1)

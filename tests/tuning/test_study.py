@@ -22,6 +22,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.training import Data, Images
 from torchfinch.tuning import Problem, Sampler, Trial, estimator_problem, images_problem, read_space, tune
 from torchfinch.tuning.space import Value
+from torchfinch.tuning.storage import open_study
 
 C = {"C": "1e-3..1e3:log"}
 
@@ -190,6 +191,55 @@ def test_a_killed_study_goes_on_and_tries_again_what_was_under_way(tmp_path: Pat
     tuned = tune(problem(), read_space(SPACE), sampler="grid", storage=storage)
     assert [trial.values["size"] for trial in tuned.trials if trial.state == "failed"] == [2]
     assert sorted(trial.values["size"] for trial in tuned.trials if trial.state == "complete") == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_a_candidate_that_kills_its_process_twice_counts_as_failed(tmp_path: Path) -> None:
+    storage, mark = f"sqlite:///{tmp_path}/tune.db", tmp_path / "mark"
+    script = [sys.executable, str(Path(__file__).parent / "dying.py"), storage, str(mark)]
+    for _ in range(2):
+        mark.unlink(missing_ok=True)
+        with subprocess.Popen(script) as process:
+            while not mark.exists() and process.poll() is None:
+                time.sleep(0.1)
+            process.kill()
+
+    tuned = tune(problem(str(mark)), read_space(SPACE), sampler="grid", storage=storage)
+    [failed] = [trial for trial in tuned.trials if trial.note]
+    assert (failed.values["size"], failed.note) == (2, "its process died twice")
+    assert sorted(trial.values["size"] for trial in tuned.trials if trial.state == "complete") == [1, 3, 4]
+
+
+def test_a_trial_that_another_command_has_just_begun_is_left_to_it(irises: Problem, tmp_path: Path) -> None:
+    space, storage = read_space({"C": "0.1..10:log"}), f"sqlite:///{tmp_path}/tune.db"
+    begun = open_study(irises, space, storage).ask(dict(space))  # and its worker is not written down yet
+    open_study(irises, space, storage)
+
+    begun.study.tell(begun, 0.5)
+    assert [trial.state.name for trial in begun.study.trials] == ["COMPLETE"]
+
+
+def test_commands_that_share_a_study_try_no_more_than_is_wanted(irises: Problem, tmp_path: Path) -> None:
+    space, storage = read_space({"C": "0.1..10:log"}), f"sqlite:///{tmp_path}/tune.db"
+
+    def another(trial: Trial) -> None:
+        if not trial.number:
+            tune(irises, space, trials=3, storage=storage)
+
+    assert len(tune(irises, space, trials=4, storage=storage, told=another).trials) == 4
+
+
+def test_images_of_one_group_are_in_one_fold() -> None:
+    groups = torch.arange(24) // 4
+    pixels, targets = torch.zeros(24, 1, 2, 2).byte(), torch.arange(24) % 2
+    images = Images(pixels, targets, groups)
+    data = Data(labels=("a", "b"), train=images[:16], validation=images[16:])
+    question = images_problem(SVC(), data, name="groups", folds=3)
+
+    for learn, judge in question.splits:
+        assert not set(groups[learn].tolist()) & set(groups[judge].tolist())
+    with pytest.raises(TorchfinchError, match="no 7 folds of 6 examples"):
+        images_problem(SVC(), data, name="groups", folds=7)
 
 
 @pytest.mark.slow

@@ -81,7 +81,7 @@ def tune(
             trials=trials,
             prune=prune,
             seed=seed,
-            storage=storage or f"sqlite:///{folder / 'study.db'}",
+            storage=storage or _database(folder),
             jobs=jobs,
             told=_tell,
         )
@@ -99,6 +99,12 @@ def tune(
         print(best)
 
 
+def _database(folder: Path) -> str:
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
+
+
 def _write(folder: Path, tuned: Tuned, subject: Subject) -> tuple[Path, Path]:
     """The page of the study, and the best settings; returns where they lie."""
     from torchfinch.files import write_whole
@@ -113,11 +119,17 @@ def _write(folder: Path, tuned: Tuned, subject: Subject) -> tuple[Path, Path]:
 def _config(tuned: Tuned, subject: Subject) -> str:
     import yaml
 
+    head = f"# {tuned.metric} {tuned.best.score:.6g}: trial {tuned.best.number} of {len(tuned.trials)}\n"
+    fixed = {name: _written(value) for name, value in subject.config.items()}
+    return head + yaml.safe_dump({**fixed, **tuned.best.values}, sort_keys=False)
+
+
+def _written(value: object) -> object:
+    """Text as the number that it is, where that is written the same: a folder 2024_01_15 is none."""
     from torchfinch.tuning import read_value
 
-    head = f"# {tuned.metric} {tuned.best.score:.6g}: trial {tuned.best.number} of {len(tuned.trials)}\n"
-    fixed = {name: read_value(value) for name, value in subject.config.items()}
-    return head + yaml.safe_dump({**fixed, **tuned.best.values}, sort_keys=False)
+    read = read_value(value)
+    return read if str(read) == value else value
 
 
 def _tell(trial: Trial) -> None:

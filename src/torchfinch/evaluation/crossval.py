@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -106,7 +107,11 @@ def _train(
         delayed(_run)(estimator, images, targets, number=number, train=train, test=test, quiet=quiet)
         for number, (train, test) in parts
     )
-    yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
+    try:
+        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(work)
+    except BrokenProcessPool as error:
+        killed = "the process of a fold was killed, perhaps for want of memory"
+        raise TorchfinchError(killed, "the same command goes on; fewer --jobs take less memory") from error
 
 
 def _run(
@@ -119,7 +124,7 @@ def _run(
             scores = fold_scores(fitted, images[test], targets[test])
     except TorchfinchError as error:
         raise TorchfinchError(f"fold {number}: {error.message}", error.hint) from error
-    except (ValueError, TypeError) as error:  # what estimators raise at parameters and data that they refuse
+    except (ValueError, TypeError, RuntimeError) as error:  # what estimators raise at what they refuse
         raise TorchfinchError(f"fold {number}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return Fold(number, trained_on=len(train), tested_on=len(test), seconds=perf_counter() - start, scores=scores)
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.metrics import check_scoring, get_scorer_names
-from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.validation import has_fit_parameter
 
 from torchfinch.errors import TorchfinchError
@@ -106,7 +106,7 @@ def estimator_problem(
         examples,
         targets,
         name=type(estimator).__name__,
-        splits=_share_out(targets, folds=folds, classes=is_classifier(estimator), seed=seed),
+        splits=_share_out(targets, None, folds=folds, classes=is_classifier(estimator), seed=seed),
         metric=metric,
         seed=seed,
         identity={"folds": folds},
@@ -127,7 +127,8 @@ def images_problem(
     """A recipe wrapped as an estimator, or any other, on a recipe's images; its test images are not looked at.
 
     Candidates are fitted to the training images and judged by the validation images, or, with `folds`, by
-    cross-validation on both together. Settings are those of the estimator's `step`, such as `svc__`, if one is named.
+    cross-validation on both together, where images of one group stay in one fold. Settings are those of the
+    estimator's `step`, such as `svc__`, if one is named.
 
     Raises:
         TorchfinchError: there are no such images, or too few for the folds.
@@ -137,6 +138,7 @@ def images_problem(
     examples = torch.cat([data.train.pixels, data.validation.pixels]).numpy()
     targets = torch.cat([data.train.targets, data.validation.targets]).numpy()
     targets = targets[:, 0] if targets.shape[1:] == (1,) else targets
+    groups = _groups(data) if folds else None
     everything = np.arange(len(targets))
     own = (everything[: len(data.train)], everything[len(data.train) :])
     return _problem(
@@ -145,10 +147,10 @@ def images_problem(
         targets,
         name=name,
         step=step,
-        splits=_share_out(targets, folds=folds, classes=data.train.classified, seed=seed) if folds else (own,),
+        splits=_share_out(targets, groups, folds=folds, classes=data.train.classified, seed=seed) if folds else (own,),
         metric=metric,
         seed=seed,
-        identity={"folds": folds, "code": code},
+        identity={"folds": folds, "code": code, **({} if groups is None else {"grouped": True})},
     )
 
 
@@ -186,10 +188,19 @@ def _own_metric(estimator: Any) -> str | None:
     return "r2" if is_regressor(estimator) else None
 
 
-def _share_out(targets: NDArray[Any], *, folds: int, classes: bool, seed: int) -> tuple[Split, ...]:
+def _groups(data: Data) -> NDArray[np.int64] | None:
+    known = [part.groups for part in (data.train, data.validation) if part and part.groups is not None]
+    return torch.cat(known).numpy() if len(known) == 2 else None
+
+
+def _share_out(
+    targets: NDArray[Any], groups: NDArray[np.int64] | None, *, folds: int, classes: bool, seed: int
+) -> tuple[Split, ...]:
     least = min(np.unique(targets, return_counts=True)[1]) if classes else len(targets)
+    least = least if groups is None else min(least, len(np.unique(groups)))
     if not 2 <= folds <= least:
         whose = "of the rarest class" if classes else "in all"
         raise TorchfinchError(f"no {folds} folds of {least} examples {whose}", f"--folds takes 2 to {least}")
-    splitter = (StratifiedKFold if classes else KFold)(folds, shuffle=True, random_state=seed)
-    return tuple(splitter.split(np.zeros(len(targets)), targets))
+    kinds = (KFold, StratifiedKFold) if groups is None else (GroupKFold, StratifiedGroupKFold)
+    splitter = kinds[classes](folds, shuffle=True, random_state=seed)
+    return tuple(splitter.split(np.zeros(len(targets)), targets, groups))

@@ -4,15 +4,16 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import optuna
 import psutil
 from optuna.distributions import distribution_to_json
-from optuna.exceptions import OptunaError
-from optuna.trial import TrialState
+from optuna.exceptions import OptunaError, UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,6 +25,11 @@ WORKER = "worker"
 """Attribute of a trial: the process that tries it."""
 DIED = "died"
 """Attribute of a trial: its process died, so it does not count."""
+INTERRUPTED = "interrupted"
+"""Attribute of a trial: a person ended its process, so its death says nothing about it."""
+_AGAIN = "again"
+"""Attribute of a trial: the process that tried the same candidate before died."""
+_STARTING = timedelta(minutes=5)
 _QUESTION = "question"
 
 
@@ -57,7 +63,7 @@ def usable(storage: str | None) -> Iterator[None]:
 
 
 def _refused(storage: str | None, error: Exception) -> TorchfinchError:
-    shown = re.sub(r"//[^/@]*@", "//***@", str(storage))  # without a password
+    shown = re.sub(r"//.*@", "//***@", str(storage))  # without a password
     if "database is locked" in f"{error} {error.__cause__}":
         return TorchfinchError(
             f"the storage {shown} is locked by another program",
@@ -99,17 +105,27 @@ def _same_question(study: optuna.Study, problem: Problem, space: Space) -> None:
 
 def _bury(study: optuna.Study) -> None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if _alive(trial.user_attrs.get(WORKER, "")):
-            continue
-        study._storage.set_trial_user_attr(trial._trial_id, DIED, True)
-        study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params:
-            study.enqueue_trial(trial.params)
+        if not _alive(trial):
+            with suppress(UpdateFinishedTrialError):  # another command was first
+                _bury_one(study, trial)
 
 
-def _alive(worker: str) -> bool:
-    host, pid, _ = worker.split() if worker else ("", "0", "")
-    if worker and host != socket.gethostname():
+def _bury_one(study: optuna.Study, trial: FrozenTrial) -> None:
+    """A candidate that killed its process twice counts as failed, else it would end every command."""
+    again = trial.params and (trial.user_attrs.get(INTERRUPTED) or not trial.user_attrs.get(_AGAIN))
+    known = (DIED, True) if again or not trial.params else ("note", "its process died twice")
+    study._storage.set_trial_user_attr(trial._trial_id, *known)
+    study.tell(trial.number, state=TrialState.FAIL)
+    if again:
+        study.enqueue_trial(trial.params, user_attrs={_AGAIN: not trial.user_attrs.get(INTERRUPTED)})
+
+
+def _alive(trial: FrozenTrial) -> bool:
+    worker = str(trial.user_attrs.get(WORKER, ""))
+    if not worker:  # its values are being drawn, or its process died just then
+        return trial.datetime_start is not None and datetime.now() - trial.datetime_start < _STARTING
+    host, pid, _ = worker.split()
+    if host != socket.gethostname():
         return True  # of another machine nothing is known
     try:
         return _told(psutil.Process(int(pid))) == worker

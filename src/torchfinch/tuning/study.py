@@ -5,6 +5,7 @@ Optuna chooses and remembers. Everything lies in its storage, so that a study wh
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import count
 from typing import Literal
@@ -20,7 +21,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.tuning.problem import Problem
 from torchfinch.tuning.result import Trial, Tuned, read_study, read_trial
 from torchfinch.tuning.space import Space, ends, grid
-from torchfinch.tuning.storage import DIED, WORKER, open_study, this_process, usable
+from torchfinch.tuning.storage import DIED, INTERRUPTED, WORKER, open_study, this_process, usable
 
 Sampler = Literal["grid", "random", "tpe", "gp"]
 """Every point; at random; tree-structured Parzen estimator; Gaussian process."""
@@ -44,13 +45,14 @@ def tune(
     """Try candidates until the study has `trials` of them, by default 20 or the whole grid.
 
     A study of that name in `storage` (a database, as `sqlite:///tune.db`) goes on: its trials count, and those whose
-    process died are tried again. Without a storage the study ends with the call. `jobs` processes try candidates at
-    once, which needs a storage; `told` hears of every trial that ends. With one process the same seed gives the same
-    candidates.
+    process died are tried again, once. Several commands may share it. Without a storage the study ends with the call.
+    `jobs` processes try candidates at once, which needs a storage; `told` hears of every trial that ends. With one
+    process the same seed gives the same candidates.
 
-    With `prune`, a candidate is given up after a fold if the mean of its scores is below the median of the others' at
-    that fold, from the sixth trial and the second fold on. Where there is one fitting, and the estimator's `fit` tells
-    of its epochs, the same goes for the score after an epoch. A candidate that fails is noted, and the study goes on.
+    With `prune`, a candidate is given up after a fold if the best mean of its scores is below the median of the others'
+    at that fold, from the sixth trial and the second fold on. Where there is one fitting, and the estimator's `fit`
+    tells of its epochs, the same goes for the score after an epoch. A candidate that fails is noted, and the study
+    goes on.
 
     Raises:
         TorchfinchError: a value is one that the estimator cannot take, the storage cannot be
@@ -65,10 +67,9 @@ def tune(
     known = study.get_trials(deepcopy=False)
     study.sampler = _sampler(sampler, space, seed=seed + len(known))  # the seed alone would repeat the beginning
     study.pruner = MedianPruner(n_warmup_steps=2) if prune else NopPruner()
-    counted = sum(trial.state.name != "WAITING" and not trial.user_attrs.get(DIED) for trial in known)
     parallel = Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator_unordered")
-    with usable(storage):
-        for trial in parallel(delayed(_try)(problem, asked) for asked in _ask(study, space, wanted - counted)):
+    with usable(storage), _killed_told():
+        for trial in parallel(delayed(_try)(problem, asked) for asked in _ask(study, space, wanted)):
             told(trial)
         tuned = read_study(study, problem.metric)
     assert tuned.best
@@ -104,12 +105,17 @@ class _Grid(GridSampler):
         pass
 
 
-def _ask(study: optuna.Study, space: Space, count: int) -> Iterator[optuna.Trial]:
-    """Lazily: the next candidate is chosen when a process is free, from all that is known then."""
-    for _ in range(count):
+def _ask(study: optuna.Study, space: Space, wanted: int) -> Iterator[optuna.Trial]:
+    """Lazily: the next candidate is chosen when a process is free, from all that is known then, in any process."""
+    while _counted(study) < wanted:
         trial = study.ask(dict(space))
         trial.set_user_attr(WORKER, this_process())
         yield trial
+
+
+def _counted(study: optuna.Study) -> int:
+    trials = study.get_trials(deepcopy=False)
+    return sum(trial.state is not TrialState.WAITING and not trial.user_attrs.get(DIED) for trial in trials)
 
 
 def _try(problem: Problem, trial: optuna.Trial) -> Trial:
@@ -120,6 +126,9 @@ def _try(problem: Problem, trial: optuna.Trial) -> Trial:
             score = _score(problem, trial)
     except optuna.TrialPruned:
         state = TrialState.PRUNED
+    except KeyboardInterrupt:
+        trial.set_user_attr(INTERRUPTED, True)
+        raise
     except Exception as error:  # noqa: BLE001 # whatever it fails with, the others are still to be tried
         trial.set_user_attr("note", str(error) if isinstance(error, TorchfinchError) else repr(error))
         state = TrialState.FAIL
@@ -150,6 +159,17 @@ def _keep(trial: optuna.Trial, scores: list[float], *, step: int) -> float:
     trial.set_user_attr("scores", scores)
     trial.report(mean, step=step)
     return mean
+
+
+@contextmanager
+def _killed_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise TorchfinchError(
+            "a process that tried a candidate was killed, perhaps for want of memory",
+            "the same command goes on with the study; fewer --jobs take less memory",
+        ) from error
 
 
 @contextmanager
