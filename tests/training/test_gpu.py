@@ -7,7 +7,8 @@ import pytest
 import torch
 from training.helpers import DATA, Small, fitted, flat
 
-from torchfinch.training import Checkpoints, Data
+from torchfinch.training import Checkpoints, Data, FitSettings
+from torchfinch.training.runtime import running
 
 pytestmark = [
     pytest.mark.gpu,
@@ -53,6 +54,13 @@ def test_a_compiled_network_learns_on_the_gpu() -> None:
     _, history = fitted(Small(), epochs=20, learning_rate=0.1, device="cuda", compile=True)
 
     assert history[-1].train_loss < 0.5
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one CUDA device")
+def test_the_second_gpu_is_the_current_one_while_it_trains() -> None:
+    with running(FitSettings(device="cuda:1")):
+        assert torch.cuda.current_device() == 1
+    assert torch.cuda.current_device() == 0
 
 
 def _interrupted(*, after: int) -> Data:

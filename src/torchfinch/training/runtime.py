@@ -82,7 +82,7 @@ class Runtime:
 
 def rank() -> int:
     """The number of this process among those that torchrun started; 0 without it."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK")
 
 
 @contextmanager
@@ -90,21 +90,41 @@ def running(settings: FitSettings) -> Iterator[Runtime]:
     """Take the device and the threads that `settings` names, and join the other processes of a torchrun.
 
     Raises:
-        TorchfinchError: there is no such device.
+        TorchfinchError: there is no such device, or none for each process.
     """
-    device, world, threads = _device(settings.device), int(os.environ.get("WORLD_SIZE", "1")), torch.get_num_threads()
-    if world > 1:
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    torch.set_num_threads(settings.threads or threads)
-    try:
-        yield Runtime(settings, device, rank(), world)
-    finally:
-        torch.set_num_threads(threads)
+    world, threads = _number("WORLD_SIZE", 1), torch.get_num_threads()
+    device = own_device(settings.device, local_rank=_number("LOCAL_RANK"), world=world, gpus=torch.cuda.device_count())
+    with torch.cuda.device(device.index if device.type == "cuda" else -1):  # NCCL gathers objects on the current one
         if world > 1:
-            distributed.destroy_process_group()
+            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        torch.set_num_threads(settings.threads or threads)
+        try:
+            yield Runtime(settings, device, rank(), world)
+        finally:
+            torch.set_num_threads(threads)
+            if world > 1:
+                distributed.destroy_process_group()
 
 
-def _device(name: str) -> torch.device:
-    if name.startswith("cuda") and not torch.cuda.is_available():
+def own_device(name: str, *, local_rank: int, world: int, gpus: int) -> torch.device:
+    """The device of one of `world` processes, the `local_rank`-th on a machine with `gpus` GPUs.
+
+    Raises:
+        TorchfinchError: there is no such device, or processes would have to share a GPU.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    if name != "cuda" and world > 1:
+        raise TorchfinchError(f"device={name} is one GPU, and there are {world} processes", "--set device=cuda")
+    number = local_rank if name == "cuda" else int(name.removeprefix("cuda:"))
+    if not gpus:
         raise TorchfinchError(f"device={name}: torch sees no GPU", "--set device=cpu")
-    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if name == "cuda" else name)
+    if number >= gpus:
+        way_out = f"torchrun --nproc-per-node {gpus}, or fewer" if world > 1 else f"cuda:0 to cuda:{gpus - 1}"
+        raise TorchfinchError(f"device={name}: there is no GPU {number}, torch sees {gpus}", way_out)
+    return torch.device("cuda", number)
+
+
+def _number(name: str, default: int = 0) -> int:
+    """What torchrun says in the environment."""
+    return int(os.environ.get(name, default))
