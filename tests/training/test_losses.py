@@ -66,9 +66,10 @@ def test_focal_of_two_classes_is_torchvisions_binary_one() -> None:
     torch.testing.assert_close(focal_loss(torch.stack([-score / 2, score / 2], dim=1), positive), expected)
 
 
-def test_focal_of_a_sure_answer_has_a_gradient() -> None:
+@pytest.mark.parametrize("gamma", [0, 0.001, 0.5, 1, 2])
+def test_focal_of_a_sure_answer_has_a_gradient(gamma: float) -> None:
     scores = torch.tensor([[80.0, -80.0]], requires_grad=True)
-    focal_loss(scores, torch.tensor([0])).backward()
+    focal_loss(scores, torch.tensor([0]), gamma=gamma).backward()
 
     assert scores.grad is not None
     assert scores.grad.isfinite().all()

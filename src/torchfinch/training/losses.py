@@ -24,7 +24,8 @@ def focal_loss(scores: Tensor, targets: Tensor, *, gamma: float = 2, weight: Ten
     With gamma 0 it is `cross_entropy`.
     """
     log = scores.log_softmax(dim=1)
-    log = (-log.expm1()) ** gamma * log  # expm1: 1 - p is exact where p is nearly 1
+    others = -log.expm1()  # 1 - p, exact also where p is nearly 1
+    log = others.clamp(min=torch.finfo(log.dtype).tiny) ** gamma * log  # a root of 0 has no gradient
     if targets.ndim == 1:
         return functional.nll_loss(log, targets, weight=weight, reduction="none").mean()
     return -(log * targets * (1 if weight is None else weight)).sum(dim=1).mean()
