@@ -95,6 +95,14 @@ def test_a_study_goes_on_and_a_changed_one_is_refused(here: Path) -> None:
     assert "the study SVC was begun with another folds" in error.message
 
 
+@pytest.mark.parametrize("folder", ["what?", "a%20b", "a#b"])
+def test_everything_of_a_study_is_in_the_folder_of_that_name(here: Path, folder: str) -> None:
+    tune(*SVC, "--trials", "1", "--output", folder)
+
+    assert [path.name for path in here.iterdir()] == [folder]
+    assert {path.name for path in (here / folder).iterdir()} == {"best.yaml", "study.db", "study.html"}
+
+
 @pytest.mark.slow
 def test_a_regression_is_judged_by_r2() -> None:
     tune("angles", *QUICK, "--search", "learning_rate=0.01", "--sampler", "grid")

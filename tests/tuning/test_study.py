@@ -1,5 +1,6 @@
 """A study of real estimators: what is tried, what is given up, what is remembered."""
 
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.training import Data, Images
 from torchfinch.tuning import Problem, Sampler, Trial, estimator_problem, images_problem, read_space, tune
 from torchfinch.tuning.space import Value
-from torchfinch.tuning.storage import open_study
+from torchfinch.tuning.storage import WORKER, open_study
 
 C = {"C": "1e-3..1e3:log"}
 
@@ -179,6 +180,19 @@ def test_a_storage_that_cannot_be_used_is_told(irises: Problem, tmp_path: Path, 
         tune(irises, read_space(C), storage=storage.format(tmp_path))
 
 
+@pytest.mark.parametrize("password", ["secret", "sec/ret", "sec@ret"])
+def test_a_password_in_the_storage_is_not_told(irises: Problem, password: str) -> None:
+    with pytest.raises(TorchfinchError, match=r"the storage oddsql://\*\*\*@db/x cannot be used") as told:
+        tune(irises, read_space(C), storage=f"oddsql://user:{password}@db/x")
+    assert "ret" not in str(told.value)
+
+
+def test_an_at_sign_in_a_file_s_name_is_told(irises: Problem, tmp_path: Path) -> None:
+    (tmp_path / "a@b").write_text("no database" * 100)
+    with pytest.raises(TorchfinchError, match=f"sqlite:///{tmp_path}/a@b cannot be used"):
+        tune(irises, read_space(C), storage=f"sqlite:///{tmp_path}/a@b")
+
+
 @pytest.mark.slow
 def test_a_killed_study_goes_on_and_tries_again_what_was_under_way(tmp_path: Path) -> None:
     storage, mark = f"sqlite:///{tmp_path}/tune.db", tmp_path / "mark"
@@ -217,6 +231,24 @@ def test_a_trial_that_another_command_has_just_begun_is_left_to_it(irises: Probl
 
     begun.study.tell(begun, 0.5)
     assert [trial.state.name for trial in begun.study.trials] == ["COMPLETE"]
+
+
+def test_of_two_commands_that_find_a_dead_one_s_trial_both_go_on_and_one_copy_is_to_be_tried(
+    irises: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, storage = read_space(C), f"sqlite:///{tmp_path}/tune.db"
+    study = open_study(irises, space, storage)
+    study.ask(dict(space)).set_user_attr(WORKER, f"{socket.gethostname()} {2**31 - 1} 0.0")
+    kept = type(study._storage)
+    mark = kept.set_trial_user_attr
+
+    def overtaken(self: object, *what: object) -> None:
+        mark(self, *what)
+        monkeypatch.undo()
+        open_study(irises, space, storage)
+
+    monkeypatch.setattr(kept, "set_trial_user_attr", overtaken)
+    assert [trial.state.name for trial in open_study(irises, space, storage).trials] == ["FAIL", "WAITING"]
 
 
 def test_commands_that_share_a_study_try_no_more_than_is_wanted(irises: Problem, tmp_path: Path) -> None:

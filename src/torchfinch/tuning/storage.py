@@ -63,7 +63,7 @@ def usable(storage: str | None) -> Iterator[None]:
 
 
 def _refused(storage: str | None, error: Exception) -> TorchfinchError:
-    shown = re.sub(r"//.*@", "//***@", str(storage))  # without a password
+    shown = re.sub(r"://[^/].*@", "://***@", str(storage))  # without a password
     if "database is locked" in f"{error} {error.__cause__}":
         return TorchfinchError(
             f"the storage {shown} is locked by another program",
@@ -115,7 +115,7 @@ def _bury_one(study: optuna.Study, trial: FrozenTrial) -> None:
     again = trial.params and (trial.user_attrs.get(INTERRUPTED) or not trial.user_attrs.get(_AGAIN))
     known = (DIED, True) if again or not trial.params else ("note", "its process died twice")
     study._storage.set_trial_user_attr(trial._trial_id, *known)
-    study.tell(trial.number, state=TrialState.FAIL)
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)  # refused if another command was first
     if again:
         study.enqueue_trial(trial.params, user_attrs={_AGAIN: not trial.user_attrs.get(INTERRUPTED)})
 
