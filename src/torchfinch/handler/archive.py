@@ -1,6 +1,8 @@
 """The unpacked archive as a handler sees it: configuration, labels, network and weights."""
 
 import json
+import re
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -126,8 +128,9 @@ class Archive:
             code = compile(file.read_bytes(), str(file), "exec")
         except (OSError, SyntaxError, ValueError) as error:
             raise ArchiveError(f"{file.name} cannot be loaded: {error}; pack the archive again") from error
-        module = ModuleType(file.stem)
+        module = ModuleType(re.sub(r"\W", "_", f"_network_{file.resolve()}"))
         module.__file__ = str(file)
+        sys.modules[module.__name__] = module  # where dataclasses, pickle and torch.compile look for what it defines
         exec(code, vars(module))  # noqa: S102 - an import would leave a __pycache__ in the folder it reads
         defined = {
             key: value
