@@ -84,6 +84,21 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
         open_image(bomb)
 
 
+def test_an_image_that_pillow_itself_refuses_is_told_pillows_limit() -> None:
+    bomb = encode_image(Image.new("1", (30_000, 30_000)))
+
+    with pytest.raises(TooLarge, match="more than 178956970 pixels"):
+        open_image(bomb, Limits(max_pixels=1_000_000_000))
+
+
+@pytest.mark.parametrize(
+    ("brand", "name"), [("heic", "HEIC"), ("hevc", "HEIC"), ("mif1", "HEIF"), ("msf1", "HEIF"), ("avis", "AVIF")]
+)
+def test_pictures_and_sequences_of_heif_are_called_by_their_name(brand: str, name: str) -> None:
+    with pytest.raises(UnsupportedMedia, match=f"the image is {name}"):
+        open_image(b"\x00\x00\x00\x18ftyp" + brand.encode() + bytes(20))
+
+
 def test_formats_that_the_archive_does_not_allow_are_named() -> None:
     with pytest.raises(UnsupportedMedia, match="the image is PNG; send one of JPEG"):
         open_image(encode_image(Image.new("L", (4, 4))), Limits(formats=("JPEG",)))

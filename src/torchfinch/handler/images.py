@@ -14,7 +14,8 @@ from torchfinch.handler.preprocessing import frozen
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _FOREIGN = {b"%PDF": "PDF", b"8BPS": "PSD", b"<svg": "SVG", b"<?xml": "SVG or XML", b"\x00\x00\x01\x00": "ICO"}
-_HEIF_BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"avif": "AVIF"}
+_HEIF_BRANDS = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIF", b"msf": "HEIF", b"avi": "AVIF"}
+"""By the first three letters; the fourth tells profiles, and images from sequences."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Limits:
     max_bytes: int = 10_000_000
     """Bytes of one encoded image."""
     max_pixels: int = 40_000_000
-    """Width times height, read from the header before decoding."""
+    """Width times height, read from the header before decoding; Pillow opens at most about 179 million."""
     formats: tuple[str, ...] = FORMATS
     """Pillow's names of the formats that are decoded."""
 
@@ -66,7 +67,8 @@ def _identify(body: bytes, limits: Limits) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(body), formats=limits.formats)
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"the image has more than {limits.max_pixels} pixels; send a smaller one") from error
+        most = min(limits.max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or limits.max_pixels))
+        raise TooLarge(f"the image has more than {most} pixels; send a smaller one") from error
     except UnidentifiedImageError as error:
         claimed = _claimed_format(bytes(body[:12]))
         if claimed in limits.formats:
@@ -84,7 +86,7 @@ def _identify(body: bytes, limits: Limits) -> Image.Image:
 def _claimed_format(start: bytes) -> str | None:
     """The format that a file of this start stands for."""
     if start[4:8] == b"ftyp":
-        return _HEIF_BRANDS.get(start[8:])
+        return _HEIF_BRANDS.get(start[8:11])
     if start[:4] == b"RIFF":  # sound and films are RIFF too
         return "WEBP" if start[8:] == b"WEBP" else None
     known = {**_FOREIGN, **_SIGNATURES}
