@@ -60,21 +60,21 @@ def failure(error: HandlerError) -> Answer:
     return Answer(_status(error), dumps(_error_body(error)))
 
 
-def join(request: Request, results: Sequence[JSON | HandlerError], *, model: str, version: str) -> Answer:
-    """One answer from the results of a request's images; it fails only when every image failed."""
+def join(request: Request, results: Sequence[bytes | HandlerError], *, model: str, version: str) -> Answer:
+    """One answer from the results of a request's images, JSON or errors; it fails only when every image failed."""
     errors = [result for result in results if isinstance(result, HandlerError)]
     status = max(map(_status, errors)) if errors and len(errors) == len(results) else 200
     if request.form == "single":
         result = results[0]
-        return failure(result) if isinstance(result, HandlerError) else Answer(200, dumps(result))
-    entries = [{"error": _error_body(r)} if isinstance(r, HandlerError) else r for r in results]
+        return failure(result) if isinstance(result, HandlerError) else Answer(200, result)
+    entries = [dumps({"error": _error_body(r)}) if isinstance(r, HandlerError) else r for r in results]
     if request.form != "v2":
-        return Answer(status, dumps({"predictions": entries}))
+        return Answer(status, b'{"predictions":[' + b",".join(entries) + b"]}")
     output = {
         "name": "predictions",
         "datatype": "BYTES",
         "shape": [len(entries)],
-        "data": [dumps(entry).decode() for entry in entries],
+        "data": [entry.decode() for entry in entries],
     }
     identity = {"id": request.id} if request.id else {}
     return Answer(status, dumps({"model_name": model, "model_version": version, **identity, "outputs": [output]}))

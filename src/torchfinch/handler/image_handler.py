@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from torchfinch.handler import batching, explain, sample
+from torchfinch.handler import batching, cores, explain, sample
 from torchfinch.handler.answers import JSON, WIRE_VERSION, Answer, dumps, failure, join
 from torchfinch.handler.archive import Archive
 from torchfinch.handler.errors import ArchiveError, HandlerError, Unprocessable
@@ -33,7 +33,8 @@ class _Item:
     request: Request
     body: bytes | HandlerError
     tensor: Tensor | None = None
-    result: JSON | HandlerError | Answer = None
+    result: bytes | HandlerError | Answer | None = None
+    """Its answer in JSON, the error that it alone caused, or an answer that is no JSON."""
 
 
 class ImageHandler:
@@ -97,7 +98,7 @@ class ImageHandler:
         device = f"cuda:{gpu}" if gpu is not None and torch.cuda.is_available() else "cpu"
         config = context.model_yaml_config or {}
         self.archive = Archive(Path(properties["model_dir"]), manifest=context.manifest, config=config, device=device)
-        threads = max(1, len(os.sched_getaffinity(0)) // max(1, int(config.get("minWorkers") or 1)))
+        threads = max(1, cores.available() // max(1, int(config.get("minWorkers") or 1)))
         torch.set_num_threads(threads)
         self.options = Options()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
@@ -172,7 +173,7 @@ class ImageHandler:
         for item, row in zip(items, rows, strict=True):
             item.result = row if isinstance(row, HandlerError) else self._finish(item, row)
 
-    def _finish(self, item: _Item, row: Tensor) -> JSON | HandlerError | Answer:
+    def _finish(self, item: _Item, row: Tensor) -> bytes | HandlerError | Answer:
         try:
             if not torch.isfinite(row).all():
                 raise HandlerError("the model's output is not a finite number; report the image to its owner")  # noqa: TRY301
@@ -184,13 +185,11 @@ class ImageHandler:
         except Exception as error:  # noqa: BLE001 - a user's encode may raise anything
             return _unexpected(item.request.kind, error)
 
-    def _encode(self, row: Tensor, options: Options) -> JSON:
+    def _encode(self, row: Tensor, options: Options) -> bytes:
         self.options = options
-        answer = self.encode(row)
-        dumps(answer)  # what is no JSON fails here, where it fails this image alone
-        return answer
+        return dumps(self.encode(row))  # what is no JSON fails here, where it fails this image alone
 
-    def _explain(self, item: _Item, row: Tensor) -> JSON | Answer:
+    def _explain(self, item: _Item, row: Tensor) -> bytes | Answer:
         options = item.request.options
         target = int(row.argmax()) if options.target is None else options.target
         if target >= len(row):
@@ -207,7 +206,8 @@ class ImageHandler:
             return Answer(200, explain.overlay(seen, found), "image/png")
         shape = list(found.shape)
         label = self.archive.labels[target] if target < len(self.archive.labels) else None
-        return {"method": method, "target": target, "label": label, "shape": shape, "attributions": found.tolist()}
+        attributions = found.tolist()
+        return dumps({"method": method, "target": target, "label": label, "shape": shape, "attributions": attributions})
 
     def _answer(self, request: Request | HandlerError, items: Sequence[_Item]) -> Answer:
         try:
@@ -215,9 +215,9 @@ class ImageHandler:
                 return failure(request)
             if request.kind == "describe":
                 return Answer(200, dumps(self.describe()))
-            results = [item.result for item in items]
-            if isinstance(results[0], Answer):
-                return results[0]
+            if isinstance(items[0].result, Answer):
+                return items[0].result
+            results = [item.result for item in items if isinstance(item.result, (bytes, HandlerError))]
             return join(request, results, model=self.archive.name, version=self.archive.version)
         except Exception as error:  # noqa: BLE001 - a user's describe, or an error of his own, may raise anything
             kind = "answer" if isinstance(request, HandlerError) else request.kind

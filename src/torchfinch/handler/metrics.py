@@ -4,12 +4,14 @@ TorchServe reads metrics as lines on the worker's standard output and parses eac
 cost more than the inference of a small model. Histograms are counters labelled `le`, as Prometheus stores them.
 """
 
+import math
 import socket
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import TextIO
 
 SECONDS = (*(float(f"{0.001 * 1.2**step:.4g}") for step in range(51)), 10.0)
@@ -17,7 +19,8 @@ SECONDS = (*(float(f"{0.001 * 1.2**step:.4g}") for step in range(51)), 10.0)
 CONFIDENCE = tuple(edge / 20 for edge in range(1, 21))
 """Upper edges of the confidence histogram."""
 
-_Series = tuple[str, tuple[tuple[str, str], ...]]
+_Labels = tuple[tuple[str, str], ...]
+_Series = tuple[str, _Labels]
 
 
 class Metrics:
@@ -28,6 +31,7 @@ class Metrics:
         self._stream = stream
         self._interval = interval
         self._counts: dict[_Series, float] = {}
+        self._buckets: dict[_Series, dict[float, int]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._zero()
@@ -42,11 +46,10 @@ class Metrics:
 
     def observe(self, name: str, value: float, edges: tuple[float, ...], labels: Mapping[str, str]) -> None:
         """Add one value to a histogram: its buckets, its count and its sum."""
+        place = bisect_left(edges, value)
         with self._lock:
-            for edge in edges[bisect_left(edges, value) :]:
-                self._add(f"{name}_bucket", 1, {**labels, "le": f"{edge:g}"})
-            self._add(f"{name}_bucket", 1, {**labels, "le": "+Inf"})
-            self._add(f"{name}_count", 1, labels)
+            buckets = self._buckets.setdefault(self._series(name, labels), dict.fromkeys((*edges, math.inf), 0))
+            buckets[edges[place] if place < len(edges) else math.inf] += 1
             self._add(f"{name}_sum", value, labels)
         self._wake.set()
 
@@ -63,6 +66,9 @@ class Metrics:
         """Write what was added since the last call, one line per series."""
         with self._lock:
             counts, self._counts = self._counts, {}
+            histograms, self._buckets = self._buckets, {}
+        for (name, labels), buckets in histograms.items():
+            counts |= _cumulated(name, labels, buckets)
         host, now = socket.gethostname(), int(time.time())
         lines = [
             f"[METRICS]{name}.count:{amount:.6f}|#{_dimensions(labels)}|#type:COUNTER|#hostname:{host},{now}\n"
@@ -73,8 +79,11 @@ class Metrics:
             self._stream.flush()
 
     def _add(self, name: str, amount: float, labels: Mapping[str, str]) -> None:
-        series = (name, tuple({**self._base, **labels}.items()))
+        series = self._series(name, labels)
         self._counts[series] = self._counts.get(series, 0.0) + amount
+
+    def _series(self, name: str, labels: Mapping[str, str]) -> _Series:
+        return name, tuple({**self._base, **labels}.items())
 
     def _zero(self) -> None:
         # A counter that first appears with its first increment hides that increment from rate().
@@ -89,7 +98,15 @@ class Metrics:
             time.sleep(self._interval)
 
 
-def _dimensions(labels: tuple[tuple[str, str], ...]) -> str:
+def _cumulated(name: str, labels: _Labels, buckets: Mapping[float, int]) -> dict[_Series, float]:
+    """A histogram as Prometheus has it: in each bucket also what the ones below hold, empty ones left out."""
+    totals = zip(buckets, accumulate(buckets.values()), strict=True)
+    edges = {f"{edge:g}" if edge < math.inf else "+Inf": float(total) for edge, total in totals if total}
+    found = {(f"{name}_bucket", (*labels, ("le", edge))): total for edge, total in edges.items()}
+    return {**found, (f"{name}_count", labels): edges["+Inf"]}
+
+
+def _dimensions(labels: _Labels) -> str:
     # TorchServe splits at these characters and knows no way to quote them
     table = str.maketrans(",:|#\n", "     ")
     return ",".join(f"{name}:{value.translate(table)}" for name, value in labels)
