@@ -159,3 +159,11 @@ def test_describe_tells_classes_preprocessing_and_where_the_model_comes_from(ser
     assert answer["metrics"] == {"test_accuracy": 1.0}
     assert answer["data_digest"] == "0" * 64
     assert answer["engine"].startswith("torch ")
+
+
+def test_only_what_torchserve_itself_marks_is_no_prediction(serve: Serve) -> None:
+    _, spelt_otherwise = send(serve, {"body": RED}, explain="False", Explain="True", describe="True")
+    _, explained = send(serve, {"body": RED}, explain="True", describe="True")
+
+    assert "confidence" in spelt_otherwise
+    assert "attributions" in explained

@@ -53,7 +53,9 @@ def parse(row: Mapping[str, Any], headers: Mapping[str, Any], max_bytes: int) ->
         HandlerError: the request as a whole cannot be understood; a broken image among several is kept as its error.
     """
     plain = {key.lower(): value for key, value in headers.items() if isinstance(value, str)}
-    kind = next((kind for kind in ("explain", "describe") if plain.get(kind) == "True"), "predict")
+    # TorchServe writes True or False over a client's own `explain`; only its management leaves that out
+    asked = "explain" if "explain" in headers else "describe"
+    kind = asked if headers.get(asked) == "True" else "predict"
     if kind == "describe":
         return Request(bodies=(), kind=kind)
     content = _content(row, plain.get("content-type", ""))
