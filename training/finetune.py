@@ -13,7 +13,6 @@ from pydantic import Field
 from torch import nn
 from torchvision import models
 
-from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.handler import Preprocessing
 from torchfinch.training import Data, FitSettings, Frozen, each, image_folder, standard
@@ -52,7 +51,7 @@ def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:
         mean=shift,
         std=scale,
     )
-    data, report = image_folder(
+    data, _ = image_folder(
         config.folder,
         preprocessing=preprocessing,
         validation=config.validation,
@@ -60,8 +59,6 @@ def build(config: Config) -> tuple[Data, nn.Module, Preprocessing]:
         seed=config.seed,
         augment=each(standard(preprocessing.size)),
     )
-    for line in report.lines():
-        err.print(line, markup=False, soft_wrap=True)
     return data, lite_network(len(data.labels)) if lite else network(config.backbone, len(data.labels)), preprocessing
 
 

@@ -1,15 +1,20 @@
 """A folder of images: shared out, counted, and rid of what would spoil a result."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from colours import colour_image
+from sklearn.model_selection import cross_val_score
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation.folder import FolderImages, read_folder
 from torchfinch.handler import Preprocessing
 from torchfinch.testing import encode_image
-from torchfinch.training import image_folder
+from torchfinch.training import folder, image_folder
+from torchfinch.training.estimator import RecipeClassifier
 from torchfinch.training.folder import FolderReport
 
 SMALL = Preprocessing(size=(8, 8))
@@ -23,13 +28,13 @@ def noise(seed: int) -> bytes:
     return encode_image(Image.fromarray(torch.randint(256, (8, 8, 3), generator=chance, dtype=torch.uint8).numpy()))
 
 
-def laid(folder: Path, classes: dict[str, int], *, first: int = 0) -> Path:
+def laid(root: Path, classes: dict[str, int], *, first: int = 0) -> Path:
     """So many different images for each class."""
     for number, (label, count) in enumerate(classes.items()):
-        (folder / label).mkdir(parents=True, exist_ok=True)
+        (root / label).mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            (folder / label / f"{index:03}.png").write_bytes(noise(first + 1000 * number + index))
-    return folder
+            (root / label / f"{index:03}.png").write_bytes(noise(first + 1000 * number + index))
+    return root
 
 
 def test_every_part_has_its_share_of_every_class(tmp_path: Path) -> None:
@@ -48,6 +53,94 @@ def test_given_parts_are_kept(tmp_path: Path) -> None:
     assert report.counts == {"cat": (3, 2, 1), "dog": (2, 2, 2)}
 
 
+@pytest.mark.parametrize("usual", ["val", "valid"])
+def test_the_usual_names_of_validation_are_understood(tmp_path: Path, usual: str) -> None:
+    for number, part in enumerate(("train", usual, "test")):
+        laid(tmp_path / part, {"cat": 3 - number, "dog": 2}, first=100 * number)
+    data, report = image_folder(tmp_path, preprocessing=SMALL)
+
+    assert data.labels == ("cat", "dog")
+    assert report.counts == {"cat": (3, 2, 1), "dog": (2, 2, 2)}
+
+
+@pytest.mark.parametrize(
+    ("given", "counts"), [("val", (16, 5, 4)), ("test", (16, 4, 5))], ids=["without test", "without validation"]
+)
+def test_a_part_that_is_not_given_is_cut_from_train(tmp_path: Path, given: str, counts: tuple[int, int, int]) -> None:
+    laid(tmp_path / "train", {"cat": 20, "dog": 20})
+    laid(tmp_path / given, {"cat": 5, "dog": 5}, first=100)
+    _, report = image_folder(tmp_path, preprocessing=SMALL, validation=0.2, test=0.2)
+
+    assert report.counts == {"cat": counts, "dog": counts}
+
+
+def test_a_class_may_be_called_as_a_part(tmp_path: Path) -> None:
+    data, _ = image_folder(laid(tmp_path, {"bus": 10, "train": 10}), preprocessing=SMALL)
+
+    assert data.labels == ("bus", "train")
+
+
+def test_a_folder_beside_the_parts_is_told(tmp_path: Path) -> None:
+    for part in ("train", "val", "more"):
+        laid(tmp_path / part, {"cat": 3, "dog": 3})
+    with pytest.raises(TorchfinchError, match=r"holds train, val, which are parts, and more .*move it away"):
+        image_folder(tmp_path, preprocessing=SMALL)
+
+
+def test_images_are_found_however_deep_they_lie_but_not_where_they_are_hidden(tmp_path: Path) -> None:
+    laid(tmp_path / "cat", {"2024": 4, "2025/june": 3, ".thumbnails": 5})
+    laid(tmp_path, {"dog": 10}, first=10_000)
+    _, report = image_folder(tmp_path, preprocessing=SMALL)
+
+    assert sum(report.counts["cat"]) == 7
+
+
+RECIPE = """
+from pathlib import Path
+from torch import nn
+from torchfinch.handler import Preprocessing
+from torchfinch.training import FitSettings, image_folder
+
+class Config(FitSettings):
+    folder: Path
+
+def build(config):
+    preprocessing = Preprocessing(size=(8, 8))
+    data, _ = image_folder(config.folder, preprocessing=preprocessing)
+    return data, nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), preprocessing
+"""
+
+
+def test_folds_in_one_process_read_a_folder_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(RECIPE)
+    photos = laid(tmp_path / "photos", {"cat": 20, "dog": 20})
+    read: list[Path] = []
+
+    def counted(root: Path, **named: Any) -> FolderImages:
+        read.append(root)
+        return read_folder(root, **named)
+
+    monkeypatch.setattr(folder, "read_folder", counted)
+    images, targets = np.zeros((12, 3, 8, 8), np.uint8), np.arange(12) % 2
+    estimator = RecipeClassifier(tmp_path / "mine.py", {"folder": str(photos), "epochs": 1, "keep": "final"})
+    cross_val_score(estimator, images, targets, cv=3)
+
+    assert read == [photos]
+    assert capsys.readouterr().err.count("cat: 20 images") == 1
+
+
+def test_a_folder_that_has_changed_is_read_anew(tmp_path: Path) -> None:
+    photos = laid(tmp_path, {"cat": 10, "dog": 10})
+    first, _ = image_folder(photos, preprocessing=SMALL)
+    (photos / "cat" / "new.png").write_bytes(noise(77))
+    second, report = image_folder(photos, preprocessing=SMALL)
+
+    assert first.train is not second.train
+    assert sum(report.counts["cat"]) == 11
+
+
 def test_a_double_is_left_out_also_between_given_parts(tmp_path: Path) -> None:
     for number, part in enumerate(("train", "validation", "test")):
         laid(tmp_path / part, {"cat": 2, "dog": 2}, first=100 * number)
@@ -61,18 +154,18 @@ def test_a_double_is_left_out_also_between_given_parts(tmp_path: Path) -> None:
 
 
 def test_one_image_in_two_classes_is_believed_in_neither(tmp_path: Path) -> None:
-    folder = laid(tmp_path, {"cat": 10, "dog": 10})
-    (folder / "dog" / "a-cat.png").write_bytes(noise(3))
-    _, report = image_folder(folder, preprocessing=SMALL)
+    photos = laid(tmp_path, {"cat": 10, "dog": 10})
+    (photos / "dog" / "a-cat.png").write_bytes(noise(3))
+    _, report = image_folder(photos, preprocessing=SMALL)
 
     assert (sum(report.counts["cat"]), sum(report.counts["dog"])) == (9, 10)
-    assert report.contradictions == ((folder / "dog/a-cat.png", folder / "cat/003.png"),)
+    assert report.contradictions == ((photos / "dog/a-cat.png", photos / "cat/003.png"),)
 
 
 def test_a_file_that_is_no_image_is_told_and_costs_nothing_else(tmp_path: Path) -> None:
-    folder = laid(tmp_path, {"cat": 10, "dog": 10})
-    (folder / "dog" / "torn.jpg").write_bytes(colour_image("red")[:40])
-    _, report = image_folder(folder, preprocessing=SMALL)
+    photos = laid(tmp_path, {"cat": 10, "dog": 10})
+    (photos / "dog" / "torn.jpg").write_bytes(colour_image("red")[:40])
+    _, report = image_folder(photos, preprocessing=SMALL)
 
     assert next(line for line in report.lines() if "torn.jpg" in line).startswith("left out, no image: ")
     assert sum(report.counts["dog"]) == 10
@@ -88,7 +181,7 @@ def test_a_long_list_of_trouble_is_cut() -> None:
     ("classes", "message"),
     [
         ({"cat": 10}, "holds 1 folders of images, and telling classes apart takes two"),
-        ({"cat": 10, "dog": 2}, r"dog holds 2 images; a class needs three"),
+        ({"cat": 10, "dog": 2}, r"dog holds 2 images; a class needs 3, one for each part"),
         ({"cat": 3, "dog": 3}, r"is too small to share out: "),
     ],
 )

@@ -28,7 +28,7 @@ class FolderImages:
 
 
 def read_folder(folder: Path, *, labels: Sequence[str], preprocessing: Preprocessing) -> FolderImages:
-    """The images of `folder/LABEL/`, at the size that the network takes; hidden files are passed over.
+    """The images of `folder/LABEL/`, however deep, at the size that the network takes; what is hidden is passed over.
 
     Raises:
         TorchfinchError: a subfolder is named for no label, there is no image, or they do not fit into memory.
@@ -63,7 +63,11 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path.relative_to(folder)))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _read(path: Path, preprocessing: Preprocessing) -> Tensor | str:

@@ -2,18 +2,22 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 
+from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation.folder import FolderImages, class_folders, read_folder
 from torchfinch.handler import Preprocessing
 from torchfinch.training.data import Augment, Data, Images, split
+from torchfinch.training.runtime import rank
 
-_PARTS = ("train", "validation", "test")
+_PARTS = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
+"""The parts, and how their folders are usually called."""
 
 
 @dataclass(frozen=True)
@@ -51,50 +55,87 @@ def image_folder(
 ) -> tuple[Data, FolderReport]:
     """The images of `folder/CLASS/`, shared out at random with the same share of every class in each part.
 
-    Where `folder` has the folders `train`, `validation` and `test` instead, they are the parts. The images lie in
-    memory as uint8 at the size that the network takes. An image whose pixels came before is left out, so that none is
-    both learnt and tested.
+    Where `folder` has the folders `train` and `validation` (or `val`) or `test` instead, they are the parts; one that
+    is not there is cut from `train`. The images lie in memory as uint8 at the size that the network takes. An image
+    whose pixels came before is left out, so that none is both learnt and tested. The report is told on stderr.
+
+    A second call with the same arguments gives the same tensors and tells nothing, until a file changes.
 
     Raises:
-        TorchfinchError: there are fewer than two classes, one has too few images, or they do not fit into memory.
+        TorchfinchError: there are fewer than two classes, one has too few images, a folder is neither a part nor a
+            class, or the images do not fit into memory.
     """
-    names = class_folders(folder)
-    given = set(_PARTS) <= set(names)
-    labels = class_folders(folder / "train") if given else names
+    data, report = _read(folder, _stamp(folder), preprocessing, validation=validation, test=test, seed=seed)
+    return replace(data, augment=augment), report
+
+
+@lru_cache(maxsize=1)
+def _read(
+    folder: Path, _state: int, preprocessing: Preprocessing, *, validation: float, test: float, seed: int
+) -> tuple[Data, FolderReport]:
+    roots = _roots(folder)
+    labels = class_folders(roots["train"])
     if len(labels) < 2:
         raise TorchfinchError(
             f"{folder} holds {len(labels)} folders of images, and telling classes apart takes two",
             "lay the images into a folder for each class",
         )
-    roots = [folder / part for part in _PARTS] if given else [folder]
-    read = [read_folder(root, labels=labels, preprocessing=preprocessing) for root in roots]
+    read = [read_folder(root, labels=labels, preprocessing=preprocessing) for root in roots.values()]
     kept, duplicates, contradictions = _unlike(read)
     whole = [Images(part.pixels[index], part.targets[index]) for part, index in zip(read, kept, strict=True)]
-    parts = tuple(whole) if given else _shared(folder, whole[0], labels, validation=validation, test=test, seed=seed)
+    parts = dict(zip(roots, whole, strict=True))
+    shares = {"validation": validation, "test": test}
+    lacking = {part: share for part, share in shares.items() if part not in parts}
+    parts |= _cut(roots["train"], parts["train"], labels, shares=lacking, seed=seed) if lacking else {}
     report = FolderReport(
         {label: _counts(parts, number) for number, label in enumerate(labels)},
         duplicates,
         contradictions,
         tuple(fault for part in read for fault in part.faults),
     )
-    train, validated, tested = parts
-    return Data(labels=tuple(labels), train=train, validation=validated, test=tested, augment=augment), report
+    for line in [] if rank() else report.lines():
+        err.print(line, markup=False, soft_wrap=True)
+    train, validated, tested = (parts[part] for part in _PARTS)
+    return Data(labels=tuple(labels), train=train, validation=validated, test=tested), report
 
 
-def _shared(
-    folder: Path, images: Images, labels: list[str], *, validation: float, test: float, seed: int
-) -> tuple[Images, Images, Images]:
-    counts = torch.bincount(images.targets, minlength=len(labels))
-    if int(counts.min()) < 3:
+def _stamp(folder: Path) -> int:
+    """Another number where the folder is another one, or a file in it has changed."""
+    files = sorted((str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in folder.rglob("*"))
+    return hash((folder.absolute(), tuple(files)))
+
+
+def _roots(folder: Path) -> dict[str, Path]:
+    """Where each part that is given lies; `train` is the whole folder where none is."""
+    names = class_folders(folder)
+    known = {part: folder / name for part, usual in _PARTS.items() for name in usual if name in names}
+    if "train" not in known or len(known) == 1:
+        return {"train": folder}
+    odd = [name for name in names if folder / name not in known.values()]
+    if odd:
+        raise TorchfinchError(
+            f"{folder} holds {', '.join(path.name for path in known.values())}, which are parts, and {odd[0]}",
+            "move it away: beside train there may be validation (or val) and test",
+        )
+    return known
+
+
+def _cut(
+    folder: Path, images: Images, labels: list[str], *, shares: Mapping[str, float], seed: int
+) -> dict[str, Images]:
+    """Parts of the images: those that `shares` names, and `train`, which is the rest."""
+    counts, needed = torch.bincount(images.targets, minlength=len(labels)), 1 + len(shares)
+    if int(counts.min()) < needed:
         label = labels[int(counts.argmin())]
         raise TorchfinchError(
-            f"{folder / label} holds {int(counts.min())} images; a class needs three, one for each part",
+            f"{folder / label} holds {int(counts.min())} images; a class needs {needed}, one for each part",
             "add images, or drop the class",
         )
     try:
-        return split(images, validation=validation, test=test, seed=seed)
+        parts = split(images, validation=shares.get("validation", 0), test=shares.get("test", 0), seed=seed)
     except ValueError as error:
         raise TorchfinchError(f"{folder} is too small to share out: {error}", "add images, or larger shares") from error
+    return {part: cut for part, cut in zip(_PARTS, parts, strict=True) if part == "train" or part in shares}
 
 
 def _unlike(
@@ -116,8 +157,8 @@ def _unlike(
     return [torch.tensor(numbers, dtype=torch.long) for numbers in kept], tuple(doubles[0]), tuple(doubles[1])
 
 
-def _counts(parts: tuple[Images, ...], number: int) -> tuple[int, int, int]:
-    train, validation, test = (int((part.targets == number).sum()) for part in parts)
+def _counts(parts: Mapping[str, Images], number: int) -> tuple[int, int, int]:
+    train, validation, test = (int((parts[part].targets == number).sum()) for part in _PARTS)
     return train, validation, test
 
 
