@@ -1,12 +1,16 @@
 """A real MLflow registry in a database: archives in and out, aliases and reasons."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import sha256
 from torchfinch.registry import NoRegistry, open_registry
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning:mlflow", "ignore::Warning:sqlalchemy")
 
@@ -22,11 +26,11 @@ def test_without_a_registry_nothing_is_kept_and_nothing_fails(colour_archive: Pa
         registry.fetch("models:/colours@champion", tmp_path)
 
 
-def tags(folder: Path) -> dict[str, str]:
-    """Of the only version in the folder's database."""
+def version(folder: Path) -> "ModelVersion":
+    """The only one in the folder's database."""
     from mlflow import MlflowClient
 
-    return dict(MlflowClient(f"sqlite:///{folder}/mlflow.db").get_model_version("colours", "1").tags)
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db").get_model_version("colours", "1")
 
 
 @pytest.mark.slow
@@ -43,10 +47,13 @@ def test_an_archive_is_registered_once_fetched_whole_and_told_how_it_fared(
         registry.fetch("models:/colours@champion", tmp_path)
     registry.promoted(digest)
     assert registry.fetch("models:/colours@champion", tmp_path / "out") == tmp_path / "out" / colour_archive.name
+    assert version(tmp_path).aliases == ["champion"]
+    registry.register(colour_archive, alias="challenger")
     registry.rolled_back(digest, "errors")
-    assert tags(tmp_path)["rolled_back"] == "errors"
+    assert version(tmp_path).tags["rolled_back"] == "errors"
+    assert version(tmp_path).aliases == ["champion"]
     registry.promoted(digest)
-    assert "rolled_back" not in tags(tmp_path)
+    assert "rolled_back" not in version(tmp_path).tags
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file/below"):
         registry.fetch("models:/colours@champion", tmp_path / "file" / "below")

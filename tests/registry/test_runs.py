@@ -107,6 +107,13 @@ def test_half_a_checkpoint_is_told(tmp_path: Path, left: int) -> None:
         read_record(path.parent)
 
 
+def test_where_the_newest_checkpoint_is_torn_the_one_before_is_read(tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "torn.checkpoints")
+    (folder / "epoch-00002.pt").write_bytes(b"torn")
+
+    assert read_record(folder).epochs == [EPOCH]
+
+
 def test_differences_have_both_values_and_the_change_of_numbers() -> None:
     found = differences({"same": 1, "lr": 0.5, "only": "x"}, {"same": 1, "lr": 0.75, "new": None})
 

@@ -53,6 +53,21 @@ def nothing(folder: Path) -> None:
     pass
 
 
+def epoch(number: int) -> Epoch:
+    return Epoch(
+        epoch=number,
+        train_loss=0.5,
+        validation_loss=0.75,
+        train_accuracy=None,
+        validation_accuracy=None,
+        class_accuracy=(),
+        learning_rate=0.1,
+        seconds=2.0,
+        data_seconds=0.0,
+        images_per_second=1.0,
+    )
+
+
 def test_a_training_is_kept_with_all_that_is_known_of_it(database: str, here: Path) -> None:
     result = torchfinch(
         "train", "digits", "--set", "epochs=2", "--set", "width=4", "--no-pack", "--track", "--registry", database
@@ -141,12 +156,38 @@ def test_a_training_that_stops_is_kept_with_its_finished_epochs(
     database: str, tmp_path: Path, stop: BaseException, status: str
 ) -> None:
     write_checkpoint(tmp_path / "stopped.checkpoints")
-    with pytest.raises(type(stop)), tracking(database, tmp_path / "stopped", recipe="stopped", fill=nothing):
+    with pytest.raises(type(stop)), tracking(database, tmp_path / "stopped", recipe="stopped", fill=nothing) as told:
+        told(epoch(2))
         raise stop
 
     run = newest(database, "stopped")
     assert (run.info.status, run.data.params["epochs"]) == (status, "10")
-    assert run.data.metrics["validation_loss"] == EPOCH["validation_loss"]
+    losses = client(database).get_metric_history(run.info.run_id, "validation_loss")
+    assert {loss.step: loss.value for loss in losses} == {1: EPOCH["validation_loss"], 2: 0.75}
+
+
+def test_a_training_that_fails_in_its_first_epoch_is_kept_with_its_own_settings_and_no_epoch_of_another(
+    database: str, tmp_path: Path
+) -> None:
+    write_checkpoint(tmp_path / "runs" / "digits.checkpoints")
+    result = torchfinch("train", "digits", "--set", "device=cuda:99", "--track", "--registry", database)
+
+    assert isinstance(result.exception, TorchfinchError)
+    run = newest(database, "digits")
+    assert (run.info.status, run.data.params["epochs"], run.data.params["device"]) == ("FAILED", "30", "cuda:99")
+    assert not run.data.metrics
+
+
+def test_a_training_that_stops_beside_checkpoints_that_cannot_be_read_has_ended(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    next(write_checkpoint(tmp_path / "torn.checkpoints").glob("*.pt")).write_bytes(b"torn")
+    with pytest.raises(KeyboardInterrupt), tracking(database, tmp_path / "torn", recipe="torn", fill=nothing) as told:
+        told(epoch(1))
+        raise KeyboardInterrupt
+
+    assert newest(database, "torn").info.status == "KILLED"
+    assert "not tracked: " in capsys.readouterr().err
 
 
 def test_a_training_that_gets_sigterm_is_kept_as_killed_with_its_checkpoint(database: str, tmp_path: Path) -> None:
@@ -166,21 +207,11 @@ def test_a_training_that_gets_sigterm_is_kept_as_killed_with_its_checkpoint(data
     assert run.data.metrics["validation_loss"] > 0
 
 
-def test_an_epoch_is_kept_when_it_ends_and_once(database: str, tmp_path: Path) -> None:
-    epoch = Epoch(
-        epoch=1,
-        train_loss=0.5,
-        validation_loss=0.75,
-        train_accuracy=None,
-        validation_accuracy=None,
-        class_accuracy=(),
-        learning_rate=0.1,
-        seconds=2.0,
-        data_seconds=0.0,
-        images_per_second=1.0,
-    )
-    with tracking(database, tmp_path / "a", recipe="live", fill=nothing) as told:
-        told(epoch)
+def test_settings_are_kept_at_the_beginning_and_an_epoch_when_it_ends_and_once(database: str, tmp_path: Path) -> None:
+    settings = {"epochs": 2, "optimizer": {"name": "sgd"}}
+    with tracking(database, tmp_path / "a", recipe="live", fill=nothing, settings=settings) as told:
+        assert newest(database, "live").data.params == {"epochs": "2", "optimizer.name": "sgd"}
+        told(epoch(1))
         run = newest(database, "live")
         assert (run.info.status, run.data.metrics["validation_loss"]) == ("RUNNING", 0.75)
         write_run(tmp_path / "a")

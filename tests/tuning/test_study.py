@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from optuna.storages import BaseStorage
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import load_iris
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -242,8 +243,8 @@ def test_of_two_commands_that_find_a_dead_one_s_trial_both_go_on_and_one_copy_is
     kept = type(study._storage)
     mark = kept.set_trial_user_attr
 
-    def overtaken(self: object, *what: object) -> None:
-        mark(self, *what)
+    def overtaken(self: BaseStorage, trial: int, key: str, value: object) -> None:
+        mark(self, trial, key, value)
         monkeypatch.undo()
         open_study(irises, space, storage)
 

@@ -61,7 +61,8 @@ def train(
     folder = runs / loaded.name
     tracked = uri if track and not rank() else None
     stop_as_ctrl_c()
-    with tracking(tracked, folder, recipe=loaded.name, fill=partial(_fill, folder)) as told:
+    settings = config.model_dump(mode="json")
+    with tracking(tracked, folder, recipe=loaded.name, fill=partial(_fill, folder), settings=settings) as told:
         start = perf_counter()
         run = run_recipe(loaded, config, runs=runs, resume=resume, told=told)
         if rank():

@@ -5,11 +5,11 @@ name and alias, and told how they fared. Both are MLflow's; without an address n
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.registry.record import (
@@ -86,10 +86,13 @@ class Registry(Protocol):
         """The versions whose weights have this digest."""
 
     def promoted(self, digest: str) -> None:
-        """The archive serves everybody: `champion` now names its version. An unknown digest is nothing to it."""
+        """The archive serves everybody: `champion` now names its version, and `challenger` does not.
+
+        An unknown digest is nothing to it.
+        """
 
     def rolled_back(self, digest: str, reason: str) -> None:
-        """The archive was taken back: its version is tagged with the reason."""
+        """The archive was taken back: its version is tagged with the reason, and is no `challenger` any more."""
 
     def fetch(self, reference: str, folder: Path) -> Path:
         """Copy an archive, `models:/NAME@ALIAS` or `models:/NAME/VERSION`, into `folder`, and check its digest."""
@@ -148,15 +151,21 @@ def open_registry(uri: str | None) -> Registry:
 
 
 def tracking(
-    uri: str | None, folder: Path, *, recipe: str, fill: Callable[[Path], object]
+    uri: str | None,
+    folder: Path,
+    *,
+    recipe: str,
+    fill: Callable[[Path], object],
+    settings: Mapping[str, Any] | None = None,
 ) -> "AbstractContextManager[Callable[[Epoch], object]]":
     """Keep the training that leaves the run folder `folder` in the block; without a `uri`, do nothing.
 
     Its MLflow run, in the experiment named as the recipe, is RUNNING in the block, and then FINISHED, KILLED by Ctrl-C
     or SIGTERM, or FAILED. Parameters are the settings and the network's arguments; metrics are the epochs' and the
     scores; tags are data digest and git revision; artifacts are the run folder's JSON files and whatever `fill` writes
-    into an empty folder; the network is its logged model. The block is given what hears of every epoch, and keeps it at
-    once. A block without a body keeps a training of earlier.
+    into an empty folder; the network is its logged model. `settings`, those of the run folder, are kept before the
+    block. It is given what hears of every epoch, and keeps it at once. A block without a body keeps a training of
+    earlier.
 
     Raises:
         TorchfinchError: MLflow is not installed, or refused; what the block did is unharmed.
@@ -166,7 +175,7 @@ def tracking(
     _need_mlflow()
     from torchfinch.registry.mlflow_tracking import mlflow_tracking  # noqa: PLC0415
 
-    return mlflow_tracking(uri, folder, recipe=recipe, fill=fill)
+    return mlflow_tracking(uri, folder, recipe=recipe, fill=fill, settings=settings or {})
 
 
 def _need_mlflow() -> None:

@@ -15,6 +15,7 @@ from torchfinch.registry.connection import WEIGHTS, connect, experiment, told
 
 _DIGEST = "sha256"
 _TAKEN_BACK = "rolled_back"
+_CHALLENGER = "challenger"
 
 
 class MlflowRegistry:
@@ -54,18 +55,20 @@ class MlflowRegistry:
             return [self.find(f"models:/{each.name}/{each.version}") for each in self._tagged(WEIGHTS, weights)]
 
     def promoted(self, digest: str) -> None:
-        """Move `champion` to the versions with this digest; none of them is rolled back any more."""
+        """Move `champion` to the versions with this digest; none is rolled back or a challenger any more."""
         with told(self._uri):
             for each in self._tagged(_DIGEST, digest):
                 self._client.set_registered_model_alias(each.name, "champion", each.version)
+                self._challenge_ended(each)
                 if _TAKEN_BACK in each.tags:
                     self._client.delete_model_version_tag(each.name, each.version, _TAKEN_BACK)
 
     def rolled_back(self, digest: str, reason: str) -> None:
-        """Tag the versions with this digest."""
+        """Tag the versions with this digest; none is a challenger any more."""
         with told(self._uri):
             for each in self._tagged(_DIGEST, digest):
                 self._client.set_model_version_tag(each.name, each.version, _TAKEN_BACK, reason)
+                self._challenge_ended(each)
 
     def fetch(self, reference: str, folder: Path) -> Path:
         """Copy the archive of a version into `folder`.
@@ -85,6 +88,10 @@ class MlflowRegistry:
             with replacing(output) as whole:
                 whole.write_bytes(archives[0].read_bytes())
         return output
+
+    def _challenge_ended(self, version: ModelVersion) -> None:
+        if _CHALLENGER in self._client.get_model_version(version.name, version.version).aliases:
+            self._client.delete_registered_model_alias(version.name, _CHALLENGER)
 
     def _get(self, reference: str) -> ModelVersion:
         name, alias, number = _parse(reference)

@@ -1,7 +1,7 @@
 """A training as a run of MLflow: settings, epochs, scores, origin, the page, and the network itself."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -18,7 +18,7 @@ from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import load_model
 from torchfinch.registry.connection import FAULTS, WEIGHTS, connect, experiment, shown, told
-from torchfinch.registry.record import Record, read_record, unfinished_folder, weights_digest
+from torchfinch.registry.record import Record, flat, read_record, unfinished_folder, weights_digest
 from torchfinch.training import Epoch
 
 Fill = Callable[[Path], object]
@@ -29,7 +29,9 @@ _MOST = 100
 
 
 @contextmanager
-def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Iterator[Callable[[Epoch], None]]:
+def mlflow_tracking(
+    uri: str, folder: Path, *, recipe: str, fill: Fill, settings: Mapping[str, Any]
+) -> Iterator[Callable[[Epoch], None]]:
     """A run in the experiment `recipe` while the block leaves `folder`: FINISHED, KILLED by Ctrl-C, or FAILED.
 
     Raises:
@@ -38,14 +40,17 @@ def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Itera
     client = connect(uri)
     with told(uri):
         run = mlflow.start_run(experiment_id=experiment(client, recipe)).info
-    kept: set[int] = set()
+    kept: dict[int, bool] = {}  # of each epoch that ended in the block
 
     def heard(epoch: Epoch) -> None:
+        kept[epoch.epoch] = False
         with suppress(MlflowException):  # a tracker that fails stops no training; what is missing is kept at the end
             _log_epoch(asdict(epoch), run_id=run.run_id)
-            kept.add(epoch.epoch)
+            kept[epoch.epoch] = True
 
     try:
+        with told(uri):
+            _log_parameters(dict(flat(settings)))
         with ThreadPoolExecutor(1) as apart:  # the main thread alone gets Ctrl-C, which would leave a database locked
             yield lambda epoch: apart.submit(heard, epoch).result()
     except BaseException as error:
@@ -65,28 +70,39 @@ def mlflow_tracking(uri: str, folder: Path, *, recipe: str, fill: Fill) -> Itera
     err.print(f"tracked as {run.run_name} in the experiment {recipe} of {shown(uri)}", markup=False, soft_wrap=True)
 
 
-def _abandon(uri: str, folder: Path, kept: Set[int], *, status: str) -> None:
+def _abandon(uri: str, folder: Path, kept: Mapping[int, bool], *, status: str) -> None:
     """Keep what is known of a training that did not end; what stopped it is told, not MLflow's own trouble."""
+    unfinished = unfinished_folder(folder) if kept else None  # until an epoch ends, another training's may lie there
     try:
-        with told(uri):
-            unfinished = unfinished_folder(folder)
+        with told(uri), _ended(status):
             if unfinished:
                 _log_record(read_record(unfinished), kept)
-            mlflow.end_run(status)
     except TorchfinchError as error:
         err.print(f"not tracked: {error.message}", markup=False, soft_wrap=True)
 
 
-def _log_record(record: Record, kept: Set[int]) -> None:
-    parameters = list({**record.settings, **record.network}.items())
-    for start in range(0, len(parameters), _MOST):
-        mlflow.log_params(dict(parameters[start : start + _MOST]))
+@contextmanager
+def _ended(status: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        mlflow.end_run(status)
+
+
+def _log_record(record: Record, kept: Mapping[int, bool]) -> None:
+    _log_parameters({**record.settings, **record.network})
     commit = record.origin.get("git_revision")
     mlflow.set_tags({**record.origin, **({"mlflow.source.git.commit": commit} if commit else {})})
     for epoch in record.epochs:
-        if epoch["epoch"] not in kept:
+        if not kept.get(epoch["epoch"]):
             _log_epoch(epoch)
     mlflow.log_metrics(dict(record.scores))
+
+
+def _log_parameters(parameters: Mapping[str, Any]) -> None:
+    named = list(parameters.items())
+    for start in range(0, len(named), _MOST):
+        mlflow.log_params(dict(named[start : start + _MOST]))
 
 
 def _log_epoch(epoch: Mapping[str, Any], *, run_id: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,6 +14,7 @@ from torchfinch.files import sha256
 _CHECKPOINTS = ".checkpoints"
 _TORN = (RuntimeError, EOFError, UnpicklingError)
 """What torch raises at half a checkpoint."""
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, *_TORN)
 _ORIGIN = ("data_digest", "git_revision", "torch")
 
 
@@ -69,7 +71,7 @@ def read_record(folder: Path) -> Record:
     """
     try:
         return _unfinished(folder) if folder.name.endswith(_CHECKPOINTS) else _finished(folder)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, *_TORN) as error:
+    except _UNREADABLE as error:
         reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}".splitlines()[0]
         raise TorchfinchError(f"{folder} is no run folder: {reason}", "torchfinch train NAME makes one") from error
 
@@ -92,6 +94,15 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     return {name: pair for name, pair in pairs.items() if pair.first != pair.second}
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested values by dotted name."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
@@ -103,29 +114,35 @@ def _finished(folder: Path) -> Record:
         folder=folder,
         finished=True,
         recipe=str(lineage.get("recipe", "")),
-        settings=dict(_flat(lineage.get("config") or {})),
+        settings=dict(flat(lineage.get("config") or {})),
         origin={name: lineage[name] for name in _ORIGIN if lineage.get(name)},
-        network=dict(_flat({"network": {"class": network["class"], **network.get("arguments", {})}})),
+        network=dict(flat({"network": {"class": network["class"], **network.get("arguments", {})}})),
         epochs=[json.loads(line) for line in _read(folder / "history.jsonl").splitlines()],
         scores=_scores(json.loads(_read(folder / "evaluation.json") or "{}")) or lineage.get("metrics") or {},
     )
 
 
 def _unfinished(folder: Path) -> Record:
+    """By the newest checkpoint that can be read, as a training that goes on."""
+    paths = sorted(folder.glob("epoch-*.pt"))
+    if not paths:
+        raise TorchfinchError(f"{folder} holds no checkpoint", "torchfinch runs list shows what there is")
+    for path in reversed(paths[1:]):
+        with suppress(*_UNREADABLE):
+            return _of_checkpoint(path)
+    return _of_checkpoint(paths[0])
+
+
+def _of_checkpoint(path: Path) -> Record:
     import torch  # noqa: PLC0415 # slow to load, and a finished run does not need it
 
-    from torchfinch.training.checkpoint import newest  # noqa: PLC0415
-
-    path = newest(folder)
-    if path is None:
-        raise TorchfinchError(f"{folder} holds no checkpoint", "torchfinch runs list shows what there is")
     content = torch.load(path, weights_only=True, map_location="cpu")
     identity = content["identity"]
     return Record(
-        folder=folder,
+        folder=path.parent,
         finished=False,
         recipe=identity["recipe"],
-        settings=dict(_flat(identity["config"])),
+        settings=dict(flat(identity["config"])),
         origin={"data_digest": identity["data_digest"]},
         network={},
         epochs=content["state"]["history"],
@@ -139,11 +156,3 @@ def _read(path: Path) -> str:
 
 def _scores(evaluation: Mapping[str, Any]) -> dict[str, float]:
     return {f"test_{name}": value for name, value in evaluation.items() if isinstance(value, float)}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
