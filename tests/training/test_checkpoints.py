@@ -109,17 +109,44 @@ def test_a_checkpoint_holds_nothing_that_runs_code(checkpoints: Checkpoints) -> 
     stopped(checkpoints)
     state = torch.load(checkpoints.folder / "epoch-00002.pt", weights_only=True)["state"]
 
-    assert {"model", "optimizer", "schedule", "scaler", "average", "chance", "history", "doubt", "best", "kept"} == set(
-        state
-    )
+    assert {"model", "optimizer", "scaler", "average", "chance", "history", "doubt", "best", "kept"} == set(state)
 
 
 def test_a_checkpoint_of_another_training_is_refused_with_the_difference(checkpoints: Checkpoints) -> None:
     stopped(checkpoints)
-    other = Checkpoints(checkpoints.folder, identity={"recipe": "digits", "config": {"epochs": 5}})
+    other = Checkpoints(checkpoints.folder, identity={"recipe": "digits", "config": {"epochs": 4, "batch_size": 5}})
 
-    with pytest.raises(TorchfinchError, match=r"is of another training: config\.epochs was 4 and is 5 .*--resume"):
+    with pytest.raises(
+        TorchfinchError, match=r"is of another training: config\.batch_size was None and is 5 .*--resume"
+    ):
         other.load()
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "step", "constant"])
+@pytest.mark.parametrize("changed", [{"learning_rate": 0.005}, {"epochs": 6}], ids=["learning rate", "epochs"])
+def test_a_training_goes_on_with_another_learning_rate_or_more_epochs(
+    checkpoints: Checkpoints, schedule: str, changed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    values: dict[str, Any] = {**EVERYTHING, "schedule": {"name": schedule, "every": 1}}
+    settings = {"learning_rate": 0.05, "epochs": 4}
+    new = {**settings, **changed}
+    _, expected = fitted(small(), **{**values, **new})
+    _, before = fitted(small(), **{**values, **settings})
+    stopped(Checkpoints(checkpoints.folder, identity={"config": settings}), **values)
+    capsys.readouterr()
+    other = Checkpoints(checkpoints.folder, identity={"config": new})
+    _, history = fitted(small(), checkpoints=other, resume=True, **{**values, **new})
+
+    rates = [epoch.learning_rate for epoch in (*before[:2], *expected[2:])]
+    assert [epoch.learning_rate for epoch in history] == rates
+    [(name, value)] = changed.items()
+    assert f"epoch-00002.pt: config.{name} was {settings[name]} and is {value}\n" in capsys.readouterr().err
+
+
+def test_epochs_that_are_done_are_not_undone(checkpoints: Checkpoints) -> None:
+    stopped(checkpoints)
+    with pytest.raises(TorchfinchError, match=r"2 epochs are done already, and epochs=1 .*--set epochs=2, or more"):
+        fitted(small(), checkpoints=checkpoints, resume=True, **{**EVERYTHING, "epochs": 1})
 
 
 @pytest.mark.parametrize("content", [{"model_state_dict": {}}, [1, 2], b"", b"text"])

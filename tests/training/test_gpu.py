@@ -48,6 +48,16 @@ def test_a_training_on_the_gpu_goes_on_where_it_was_interrupted(tmp_path: Path) 
     torch.testing.assert_close(flat(resumed), flat(whole), atol=1e-3, rtol=1e-2)
 
 
+def test_a_checkpoint_has_the_chance_of_its_own_gpu_and_goes_on_wherever_that_is(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, identity={})
+    fitted(epochs=1, device="cuda", checkpoints=checkpoints)
+
+    [chance] = checkpoints.load()["chance"]
+    assert torch.is_tensor(chance["cuda"])
+    fitted(epochs=2, device=f"cuda:{torch.cuda.device_count() - 1}", checkpoints=checkpoints, resume=True)
+    fitted(epochs=3, device="cpu", checkpoints=checkpoints, resume=True)
+
+
 @pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # inside torch 2.11
 @pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning")
 def test_a_compiled_network_learns_on_the_gpu() -> None:

@@ -139,6 +139,48 @@ def test_an_interrupt_leaves_the_run_before_it_and_no_other_file(recipe: Recipe,
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_an_interrupt_of_the_first_epoch_says_that_nothing_is_kept(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+
+        def stop(pixels: torch.Tensor, _chance: torch.Generator) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+        return replace(data, augment=stop), model, preprocessing
+
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(recipe, build=interrupted), recipe.configure({"width": "4"}), runs=tmp_path)
+    assert capsys.readouterr().err == "nothing of this training is kept: no epoch had ended\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_follows_the_hint_at_a_lost_loss_goes_on_from_the_last_good_epoch(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fragile(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+        assert data.train
+        good = iter(range(-(-len(data.train) // config.batch_size)))  # one epoch
+
+        def spoil(pixels: torch.Tensor, _chance: torch.Generator) -> torch.Tensor:
+            lost = next(good, None) is None and config.learning_rate > 0.001
+            return pixels * float("nan" if lost else 1)
+
+        return replace(data, augment=spoil), model, preprocessing
+
+    mine = replace(recipe, build=fragile)
+    settings = {"epochs": "2", "width": "4", "learning_rate": "0.01"}
+    with pytest.raises(TorchfinchError, match=r"became nan in epoch 2, .*--set learning_rate=0\.001"):
+        train(mine, recipe.configure(settings), runs=tmp_path)
+    assert "epoch-00001.pt is kept; --resume goes on from there, also with another" in capsys.readouterr().err
+
+    hinted = recipe.configure({**settings, "learning_rate": "0.001"})
+    assert [epoch.epoch for epoch in train(mine, hinted, runs=tmp_path, resume=True).history] == [1, 2]
+    assert "epoch-00001.pt: config.learning_rate was 0.01 and is 0.001" in capsys.readouterr().err
+
+
 def test_a_golden_file_that_is_no_image_is_told(recipe: Recipe, tmp_path: Path) -> None:
     def spoilt(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
         data, model, preprocessing = recipe.build(config)

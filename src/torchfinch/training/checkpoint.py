@@ -16,8 +16,11 @@ from torch import nn
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
+from torchfinch.training.runtime import rank
 
-_FORMAT = "torchfinch checkpoint 1"
+_FORMAT = "torchfinch checkpoint 2"
+_FREE = {"config.learning_rate", "config.epochs"}
+"""Parts of an identity that may be others when a training goes on."""
 
 
 class Checkpoints:
@@ -45,7 +48,7 @@ class Checkpoints:
             path.unlink()
 
     def load(self) -> Mapping[str, Any]:
-        """The newest state that can be read.
+        """The newest state that can be read; a learning rate or a number of epochs that is another now is told.
 
         Raises:
             TorchfinchError: there is none, or it is of another training.
@@ -78,12 +81,15 @@ class Checkpoints:
                 self.folder.rmdir()
 
     def _checked(self, content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
-        differences = _differences(content["identity"], self.identity)
-        if differences:
+        found = _differences(content["identity"], self.identity)
+        refused = [text for name, text in found.items() if name not in _FREE]
+        if refused:
             raise TorchfinchError(
-                f"{path} is of another training: {'; '.join(differences[:3])}",
+                f"{path} is of another training: {'; '.join(refused[:3])}",
                 "repeat the command that was interrupted, or train without --resume",
             )
+        if found and not rank():
+            err.print(f"going on from {path}: {'; '.join(found.values())}", markup=False, soft_wrap=True)
         self.used = True
         state: Mapping[str, Any] = content["state"]
         return state
@@ -126,12 +132,13 @@ def _paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("epoch-*.pt"), reverse=True)
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """By dotted name, what was and what is."""
+    found: dict[str, str] = {}
     for key in {**old, **new}:
         before, now, name = old.get(key), new.get(key), f"{prefix}{key}"
         if isinstance(before, Mapping) and isinstance(now, Mapping):
-            found += _differences(before, now, f"{name}.")
+            found |= _differences(before, now, f"{name}.")
         elif before != now:
-            found.append(f"{name} was {before} and is {now}")
+            found[name] = f"{name} was {before} and is {now}"
     return found

@@ -31,6 +31,7 @@ from torchfinch.training.settings import FitSettings, Settings
 
 TOP_K = 5
 """Classes in an answer, unless the archive or the request says otherwise."""
+_RESUME = "the same command with --resume goes on from there"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def train(
     """Build what `recipe` describes, fit it where `config` is a `FitSettings`, evaluate it, and write `runs/<recipe>`.
 
     An older run of that name stays until the new one is whole. `runs/<recipe>.checkpoints` holds the last epochs until
-    then; `resume` goes on from there. `told` hears of every epoch that ends.
+    then; `resume` goes on from there, also with another learning rate or number of epochs. `told` hears of every epoch
+    that ends.
 
     Raises:
         TorchfinchError: the network cannot travel in an archive, the fit failed, or a file could not be written.
@@ -139,14 +141,21 @@ def _fit(
 
 @contextmanager
 def _told_where(checkpoints: Checkpoints) -> Iterator[None]:
-    """Say where a training that does not end can go on; the same settings would only repeat what is wrong with them."""
+    """Say what a training that does not end leaves, and how it can go on."""
     try:
         yield
     except BaseException as error:
-        if checkpoints.used and not rank():
-            on = "" if isinstance(error, TorchfinchError) else "; the same command with --resume goes on from there"
-            err.print(f"{newest(checkpoints.folder)} is kept{on}", markup=False, soft_wrap=True)
+        said = "" if rank() else _left(checkpoints, refused=isinstance(error, TorchfinchError))
+        if said:
+            err.print(said, markup=False, soft_wrap=True)
         raise
+
+
+def _left(checkpoints: Checkpoints, *, refused: bool) -> str:
+    if not checkpoints.used:
+        return "" if refused else "nothing of this training is kept: no epoch had ended"
+    on = "--resume goes on from there, also with another learning rate"
+    return f"{newest(checkpoints.folder)} is kept; {on if refused else _RESUME}"
 
 
 def _evaluate(

@@ -1,6 +1,7 @@
 """All that changes in a training, so that it can be saved, go on, and end as if it had never stopped."""
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -30,8 +31,8 @@ class State:
         if self.images // self.batches < runtime.world:
             few = f"{self.images} images in {self.batches} batches leave {runtime.world} processes without work"
             raise TorchfinchError(few, "a larger batch_size, or fewer processes")
-        steps = math.ceil(self.batches / settings.optimizer.accumulate)
-        self.schedule = build_schedule(self.optimizer, settings, steps_per_epoch=steps)
+        self.steps = math.ceil(self.batches / settings.optimizer.accumulate)  # of one epoch
+        self.schedule = build_schedule(self.optimizer, settings, steps_per_epoch=self.steps)
         self.scaler = runtime.scaler()
         self.runtime = runtime
         self.fixed = [each for each in model.parameters() if not each.requires_grad]  # by the recipe, for good
@@ -93,15 +94,28 @@ class State:
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values alone, so that loading them runs no code; of all processes, which all must ask."""
         parts = {name: part.state_dict() for name, part in self._parts().items()}
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        parts["optimizer"] = self.optimizer.state_dict()
+        device = self.runtime.device
+        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         own = {"torch": torch.get_rng_state(), "cuda": cuda, "images": self.chance.get_state()}
         known = {"history": [asdict(epoch) for epoch in self.history], "doubt": self.doubt}
         return {**parts, **known, "chance": self.runtime.gathered(own), "best": self.best, "kept": self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken."""
+        """Go on where `state` was taken, at the learning rate that the settings have there.
+
+        Raises:
+            TorchfinchError: that is beyond the last epoch.
+        """
+        done = len(state["history"])
+        if done > self.settings.epochs:
+            few = f"{done} epochs are done already, and epochs={self.settings.epochs}"
+            raise TorchfinchError(few, f"--set epochs={done}, or more")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        fresh = self.optimizer.state_dict()
+        self.optimizer.load_state_dict({**fresh, "state": state["optimizer"]["state"]})
+        self._skip(done * self.steps)
         if self.runtime.rank < len(state["chance"]):  # else there are more processes now, and theirs is new
             self._take_chance(state["chance"][self.runtime.rank])
         self.history = [Epoch(**epoch) for epoch in state["history"]]
@@ -109,16 +123,22 @@ class State:
 
     def _take_chance(self, chance: Mapping[str, Any]) -> None:
         torch.set_rng_state(chance["torch"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(chance["cuda"])
+        if chance["cuda"] is not None and self.runtime.device.type == "cuda":
+            torch.cuda.set_rng_state(chance["cuda"], self.runtime.device)
         self.chance.set_state(chance["images"])
+
+    def _skip(self, steps: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of rates that change without a step of the optimizer
+            for _ in range(steps):
+                self.schedule.step()
 
     def _keep_fixed(self) -> None:
         for parameter in self.fixed:
             parameter.requires_grad_(False)
 
     def _parts(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler}
+        parts = {"model": self.model, "scaler": self.scaler}
         return {**parts, **({"average": self.average} if self.average else {})}
 
 
