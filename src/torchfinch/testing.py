@@ -114,11 +114,14 @@ def load_handler(model_dir: Path, context: FakeContext) -> Any:
     """Load the archive's handler as a worker does, initialise it, and return something with `handle(data, context)`.
 
     The archive's folder is first on `sys.path` meanwhile, as in a worker, and last afterwards: what the archive brings
-    (its own torchfinch among it) hides nothing from processes that are started later.
+    (its own torchfinch among it) hides nothing from processes that are started later. Its modules are loaded afresh,
+    whatever another archive called its own.
 
     Raises:
         ValueError: the module defines neither a function `handle` nor exactly one class.
     """
+    for name in {file.stem for file in model_dir.glob("*.py")} - sys.stdlib_module_names:
+        sys.modules.pop(name, None)
     sys.path.insert(0, str(model_dir))
     try:
         return _handler(model_dir, context)
