@@ -33,6 +33,17 @@ class Sizes:
             time.sleep(float(body.split()[1]))
         return {"size": len(body)}
 """
+CAUGHT = SIZES.replace(
+    "        self.initialized = True",
+    """        import sys, time, traceback
+
+        try:
+            import not_there
+        except ImportError:
+            traceback.print_exc(file=sys.stdout)
+            time.sleep(1)  # longer than the server is looked at
+        self.initialized = True""",
+)
 MISSING_MODULE = "import a_module_that_is_not_there\n" + SIZES
 DERIVED = """
 from ts.torch_handler.image_classifier import ImageClassifier

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from serving.helpers import (
     BIN,
+    CAUGHT,
     NO_LABELS,
     ROOT,
     can_connect,
@@ -144,6 +145,21 @@ def test_a_handler_that_raises_while_loading_is_quoted(start: Start, tmp_path: P
 
     assert processes_of(tmp_path) == []
     assert list_instances(home=tmp_path / ".torchfinch") == []
+
+
+def test_a_handler_that_shows_what_it_caught_is_served(start: Start, tmp_path: Path) -> None:
+    archive = plain_archive(tmp_path / "store", "sizes", CAUGHT)
+
+    assert ask(start(models={"sizes": archive.name}, store=archive.parent)) == (200, {"size": 5})
+
+
+def test_of_two_tracebacks_the_one_that_ended_the_worker_is_quoted(start: Start, tmp_path: Path) -> None:
+    ended = CAUGHT.replace("self.initialized = True", "raise RuntimeError('labels.json is missing')")
+    archive = plain_archive(tmp_path / "store", "broken", ended)
+
+    with pytest.raises(TorchfinchError, match=r"RuntimeError: labels\.json is missing") as raised:
+        start(models={"broken": archive.name}, store=archive.parent)
+    assert "not_there" not in str(raised.value)
 
 
 def test_an_archive_that_is_not_there_is_named_before_anything_starts(start: Start) -> None:

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from torchfinch.serving.logs import first_traceback, tail
+import pytest
+
+from torchfinch.serving.logs import follow, loading_failure, tail
 
 WORKER = "06:26:42 INFO  W-9000-digits_1.0-stdout - "
+DIED = WORKER + "Backend worker process died."
 OTHER = "06:26:42 INFO  W-9001-digits_1.0-stdout - "
 SERVER = "06:26:42 WARN  main - "
 
@@ -16,20 +19,46 @@ def written(folder: Path, *lines: str) -> Path:
     return log
 
 
-def test_no_traceback_is_none(tmp_path: Path) -> None:
-    assert first_traceback(written(tmp_path, WORKER + "Torch worker started.")) is None
-    assert first_traceback(tmp_path / "nothing.log") is None
+def test_a_worker_that_lives_did_not_fail(tmp_path: Path) -> None:
+    assert loading_failure(written(tmp_path, WORKER + "Torch worker started.")) is None
+    assert loading_failure(tmp_path / "nothing.log") is None
 
 
 def test_a_traceback_whose_end_is_not_written_yet_is_none(tmp_path: Path) -> None:
-    assert (
-        first_traceback(written(tmp_path, WORKER + "Traceback (most recent call last):", WORKER + "  File x")) is None
+    log = written(tmp_path, DIED, WORKER + "Traceback (most recent call last):", WORKER + "  File x")
+
+    assert loading_failure(log) is None
+
+
+def test_a_traceback_of_what_a_handler_caught_ends_nothing(tmp_path: Path) -> None:
+    caught = (WORKER + "Traceback (most recent call last):", WORKER + "ModuleNotFoundError: No module named 'optional'")
+
+    assert loading_failure(written(tmp_path, *caught)) is None
+    died = (DIED, WORKER + "Traceback (most recent call last):", WORKER + "ValueError: labels.json is missing")
+    assert str(loading_failure(written(tmp_path, *caught, *died))).endswith("ValueError: labels.json is missing")
+
+
+@pytest.mark.parametrize(
+    "said", ["Failed to load model digits, exception x", "Load model digits cuda OOM, exception x"]
+)
+def test_the_first_words_of_an_end_are_those_of_its_reason(tmp_path: Path, said: str) -> None:
+    log = written(
+        tmp_path,
+        WORKER + said,
+        WORKER + "Traceback (most recent call last):",
+        WORKER + "RuntimeError: x",
+        DIED,
+        WORKER + "Traceback (most recent call last):",
+        WORKER + "RuntimeError: 500 - Unknown exception",
     )
+
+    assert loading_failure(log) == "Traceback (most recent call last):\nRuntimeError: x"
 
 
 def test_lines_of_others_do_not_cut_a_traceback(tmp_path: Path) -> None:
     log = written(
         tmp_path,
+        DIED,
         WORKER + "Traceback (most recent call last):",
         SERVER + "Load model failed: digits, error: Worker died.",
         WORKER + '  File "digits.py", line 1',
@@ -38,7 +67,7 @@ def test_lines_of_others_do_not_cut_a_traceback(tmp_path: Path) -> None:
         OTHER + "KeyError: 'other'",
     )
 
-    assert first_traceback(log) == (
+    assert loading_failure(log) == (
         'Traceback (most recent call last):\n  File "digits.py", line 1\nValueError: labels.json is missing'
     )
 
@@ -46,6 +75,7 @@ def test_lines_of_others_do_not_cut_a_traceback(tmp_path: Path) -> None:
 def test_the_first_of_a_chain_is_the_reason(tmp_path: Path) -> None:
     log = written(
         tmp_path,
+        DIED,
         WORKER + "Traceback (most recent call last):",
         WORKER + "ModuleNotFoundError: No module named 'x'",
         WORKER,
@@ -55,10 +85,30 @@ def test_the_first_of_a_chain_is_the_reason(tmp_path: Path) -> None:
         WORKER + "ModuleNotFoundError: No module named 'ts.torch_handler.digits'",
     )
 
-    assert str(first_traceback(log)).endswith("No module named 'x'")
+    assert str(loading_failure(log)).endswith("No module named 'x'")
 
 
 def test_the_tail_is_the_last_lines(tmp_path: Path) -> None:
     written(tmp_path, *(str(number) for number in range(30)))
 
     assert tail(tmp_path, 2) == "28\n29"
+
+
+def test_what_is_added_to_a_log_is_told_once_and_also_after_it_was_rolled(tmp_path: Path) -> None:
+    log = written(tmp_path, "before")
+    lines = follow(log)
+    assert next(lines) == []
+    with log.open("a") as old:
+        old.write("one\n")
+        old.flush()
+        assert next(lines) == ["one"]
+        log.rename(log.with_name("server.1.log"))
+        old.write("two\n")
+    assert next(lines) == ["two"]
+
+    written(tmp_path, "three")
+    assert next(lines) == ["three"]
+    written(tmp_path, "4")  # shorter than it was
+    assert next(lines) == ["4"]
+    assert next(lines) == []
+    lines.close()

@@ -108,15 +108,17 @@ def _relative(path: Path) -> Path:
 
 def _stay(instance: "Instance") -> None:
     """Show the log until a signal or the server's own end; then stop it."""
+    from torchfinch.serving.logs import follow
+
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: over.set())
     err.print("Ctrl-C stops it")
-    with instance.log.open(encoding="utf-8", errors="replace") as log:
-        log.seek(0, 2)
-        while not over.wait(0.5) and instance.alive:
-            for line in log:
-                err.print(line.rstrip(), markup=False, soft_wrap=True)
+    for lines in follow(instance.log):
+        for line in lines:
+            err.print(line, markup=False, soft_wrap=True)
+        if over.wait(0.5) or not instance.alive:
+            break
     ended = not over.is_set()
     instance.stop()
     if ended:

@@ -187,7 +187,7 @@ def _wait(instance: Instance, models: Mapping[str, str], timeout: float) -> None
                 f"TorchServe refused {', '.join(refused)}: {logs.tail(instance.folder)}",
                 "torchfinch inspect ARCHIVE looks into it",
             )
-        failure = logs.first_traceback(instance.log)
+        failure = logs.loading_failure(instance.log)
         if failure:
             raise TorchfinchError(f"a model does not load:\n{failure}", "torchfinch verify ARCHIVE runs it alone")
         time.sleep(0.2)

@@ -1,22 +1,57 @@
 """What TorchServe and its workers wrote, made readable."""
 
+import os
 import re
+from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 _LINE = re.compile(r"^\d\d:\d\d:\d\d \w+ +(\S+) - (.*)$")
-_TRACEBACK = "Traceback (most recent call last)"
+_FAILED = re.compile(r"Failed to load model |Load model \S+ \w+ OOM|Backend worker process died")
+"""What TorchServe's worker says before the traceback that ends it, and before no other."""
 
 
-def first_traceback(log: Path) -> str | None:
-    """The first complete traceback that a worker wrote, without the log's prefixes; `None` while there is none."""
+def loading_failure(log: Path) -> str | None:
+    """The traceback that ended the first worker of all that died, without the log's prefixes; `None` while none did.
+
+    Handlers may write tracebacks of what they caught; those end nothing.
+    """
     found = [match.groups() for match in map(_LINE.match, _read(log).splitlines()) if match]
-    start = next((i for i, (_, text) in enumerate(found) if text.startswith(_TRACEBACK)), None)
+    start = next((i for i, (_, text) in enumerate(found) if _FAILED.match(text)), None)
     if start is None:
         return None
     # several workers write to one log, each under its own name
-    lines = [text for writer, text in found[start:] if writer == found[start][0]]
+    lines = [text for writer, text in found[start + 1 :] if writer == found[start][0]]
     end = next((i for i, text in enumerate(lines[1:], start=1) if text and not text.startswith(" ")), None)
     return None if end is None else "\n".join(lines[: end + 1])
+
+
+def follow(log: Path) -> Generator[list[str], None, None]:
+    """The lines that were added since the last batch, without end; the first batch is empty.
+
+    The log is found by its name each time, for a log that is rolled goes on in a new file.
+    """
+    stream = log.open("rb")
+    try:
+        stream.seek(0, os.SEEK_END)
+        while True:
+            rolled = _rolled(log, stream)
+            lines = stream.readlines()
+            if rolled:
+                stream.close()
+                stream = log.open("rb")
+                lines += stream.readlines()
+            yield [line.decode(errors="replace").rstrip() for line in lines]
+    finally:
+        stream.close()
+
+
+def _rolled(log: Path, stream: BinaryIO) -> bool:
+    try:
+        named = log.stat()
+    except FileNotFoundError:  # between the two files
+        return False
+    return named.st_ino != os.fstat(stream.fileno()).st_ino or named.st_size < stream.tell()
 
 
 def tail(folder: Path, lines: int = 15) -> str:
