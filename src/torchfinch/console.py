@@ -21,7 +21,7 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
-def progress() -> Progress:
+def progress(*, hidden: bool = False) -> Progress:
     """A progress bar on stderr; on a pipe it draws nothing, so callers say in a line what they finished."""
     return Progress(
         TextColumn("{task.description}"),
@@ -31,7 +31,7 @@ def progress() -> Progress:
         TextColumn("{task.fields[note]}"),
         console=err,
         transient=True,
-        disable=not err.is_terminal,
+        disable=hidden or not err.is_terminal,
     )
 
 

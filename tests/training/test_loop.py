@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import probabilities
 from torchfinch.handler import Preprocessing
@@ -137,6 +138,17 @@ def test_an_epoch_is_a_line_where_there_is_no_terminal(capsys: pytest.CaptureFix
     assert str(history[0]).startswith("epoch   1  train loss ")
     assert math.isfinite(history[0].images_per_second)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("rank", "drawn"), [(0, True), (1, False)])
+def test_on_a_terminal_the_first_process_alone_draws_a_bar(
+    rank: int, drawn: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(err, "_force_terminal", True)
+    monkeypatch.setenv("RANK", str(rank))
+    fitted()
+
+    assert bool(capsys.readouterr().err) == drawn
 
 
 def test_a_loss_that_is_no_number_says_which_learning_rate_to_try() -> None:

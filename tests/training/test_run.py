@@ -181,6 +181,31 @@ def test_who_follows_the_hint_at_a_lost_loss_goes_on_from_the_last_good_epoch(
     assert "epoch-00001.pt: config.learning_rate was 0.01 and is 0.001" in capsys.readouterr().err
 
 
+def test_only_the_first_process_removes_the_checkpoints(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = tmp_path / "digits.checkpoints" / "epoch-00001.pt"
+    saved.parent.mkdir()
+    saved.touch()
+    monkeypatch.setenv("RANK", "1")
+    train(recipe, recipe.configure({"epochs": "1", "width": "4"}), runs=tmp_path)
+
+    assert saved.exists()
+
+
+def test_an_error_of_a_library_is_told_in_its_own_words(recipe: Recipe, tmp_path: Path) -> None:
+    def torn(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+
+        def fail(pixels: torch.Tensor, _chance: torch.Generator) -> torch.Tensor:
+            raise OSError("image file is truncated")
+
+        return replace(data, augment=fail), model, preprocessing
+
+    with pytest.raises(TorchfinchError, match="the recipe digits: image file is truncated"):
+        train(replace(recipe, build=torn), recipe.configure({"width": "4"}), runs=tmp_path)
+
+
 def test_a_golden_file_that_is_no_image_is_told(recipe: Recipe, tmp_path: Path) -> None:
     def spoilt(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
         data, model, preprocessing = recipe.build(config)

@@ -15,7 +15,7 @@ from torchfinch.training.checkpoint import Checkpoints
 from torchfinch.training.data import Data, Images
 from torchfinch.training.history import Epoch, Tally
 from torchfinch.training.losses import criterion, doubts, penalty
-from torchfinch.training.runtime import Runtime, running
+from torchfinch.training.runtime import Runtime, rank, running
 from torchfinch.training.settings import FitSettings
 from torchfinch.training.state import State
 
@@ -41,7 +41,7 @@ def fit(
         TorchfinchError: there is nothing to fit to or to resume, no such device, or the loss is no longer a number.
     """
     train, validation = _images(data, settings)
-    with running(settings) as runtime, progress() as bar:
+    with running(settings) as runtime, progress(hidden=rank() > 0) as bar:
         state = State(model, settings=settings, runtime=runtime, images=len(train))
         passes = _Passes(data, preprocessing, runtime)
         if checkpoints and resume:

@@ -70,9 +70,12 @@ def train(
         with _replacing_run(runs / recipe.name) as folder:
             run = _fill(folder, recipe, config, saved=saved, resume=resume, told=told)
     except OSError as error:
+        if error.errno is None:  # it is of a library and not of a file
+            raise TorchfinchError(f"the recipe {recipe.name}: {error}") from error
         place = error.filename or runs
         raise TorchfinchError(f"{place} cannot be written: {error.strerror}", "choose another --runs") from error
-    shutil.rmtree(saved, ignore_errors=True)
+    if not rank():  # whose run is whole
+        shutil.rmtree(saved, ignore_errors=True)
     return replace(run, folder=runs / recipe.name)
 
 
