@@ -1,7 +1,9 @@
 """Archives: the same inputs give the same bytes, they serve without torchfinch, and mistakes are found at packing."""
 
+import ast
 import json
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -160,3 +162,20 @@ def test_settings_of_the_run_reach_the_model_config(colour_run: Path, tmp_path: 
 
     assert config["handler"]["limits"] == {"max_pixels": 1000}
     assert config["handler"]["batch_buckets"] == [1, 2]
+
+
+def test_the_sdk_needs_nothing_that_a_plain_torchserve_lacks(colour_archive: Path) -> None:
+    with zipfile.ZipFile(colour_archive) as archive:
+        sources = [archive.read(name) for name in archive.namelist() if name.startswith("torchfinch/")]
+    trees = [ast.parse(source) for source in sources]
+    imported = {name.split(".")[0] for tree in trees for node in ast.walk(tree) for name in _imported(node)}
+
+    assert imported - sys.stdlib_module_names - {"torchfinch"} == {"torch", "PIL", "numpy", "captum", "orjson"}
+    at_once = {name.split(".")[0] for tree in trees for node in tree.body for name in _imported(node)}
+    assert not at_once & {"captum", "orjson"}  # those that it can do without
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [str(node.module)] if isinstance(node, ast.ImportFrom) else []

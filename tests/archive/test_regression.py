@@ -12,9 +12,9 @@ def test_numbers_may_differ_by_a_small_share() -> None:
     golden = Golden("0.png", b"", {"values": {"angle": -30.0}})
 
     assert difference(golden, {"values": {"angle": -30.002}}) is None
-    assert difference(golden, {"values": {"angle": -30.004}}) == "0.png: angle is -30.004, expected -30.0"
-    assert difference(golden, {"values": {}}) == "0.png: angle is None, expected -30.0"
-    assert difference(golden, {"predicted_class": 1}) == "0.png: the answer has no values"
+    assert difference(golden, {"values": {"angle": -30.004}}) == "0.png: values.angle is -30.004, expected -30.0"
+    assert difference(golden, {"values": {}}) == "0.png: values.angle is None, expected -30.0"
+    assert difference(golden, {"predicted_class": 1}) == "0.png: values is None, expected {'angle': -30.0}"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """An archive proves itself in a fresh process, or says why not."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from colours import write_colour_run
+from colours import LABELS, colour_image, colour_probabilities, write_colour_run
 
 from torchfinch.archive import pack_run, verify
 from torchfinch.archive.read import DIGESTS
@@ -40,15 +41,72 @@ def test_a_changed_file_is_found_and_not_run(colour_archive: Path, tmp_path: Pat
     assert [(check.name, check.detail) for check in result.checks] == [("digests", "changed since packing: model.py")]
 
 
+def with_handler(run: Path, folder: Path, source: str) -> Path:
+    """An archive whose handler was changed after packing, digests and all."""
+    packed = pack_run(run, name="colours", version="1.0", output=folder / "packed.mar")
+    with zipfile.ZipFile(packed) as archive:
+        digests = json.loads(archive.read(DIGESTS))
+    digests["classifier.py"] = hashlib.sha256(source.encode()).hexdigest()
+    changes = {"classifier.py": source.encode(), DIGESTS: json.dumps(digests).encode()}
+    return rewritten(packed, folder / "x.mar", **changes)
+
+
 def test_the_first_real_traceback_is_shown(colour_run: Path, tmp_path: Path) -> None:
-    handler = tmp_path / "mine.py"
-    handler.write_text("import a_package_that_is_not_there\n\n\nclass Mine: ...\n")
-    archive = pack_run(colour_run, name="colours", version="1.0", output=tmp_path / "x.mar", handler=handler)
-    result = verify(archive)
+    source = "import a_package_that_is_not_there\n\n\nclass Mine: ...\n"
+    result = verify(with_handler(colour_run, tmp_path, source))
 
     assert not result.ok
     assert "No module named 'a_package_that_is_not_there'" in str(result.traceback)
-    assert "mine.py" in str(result.traceback)
+    assert "classifier.py" in str(result.traceback)
+    assert [(check.name, check.ok) for check in result.checks[1:]] == [("loads", False)]
+
+
+def test_a_handler_that_loads_and_then_raises_is_told_so(colour_run: Path, tmp_path: Path) -> None:
+    source = (
+        "from torchfinch.handler import ImageClassifier\n\n\n"
+        "class Mine(ImageClassifier):\n    def handle(self, data, context):\n        raise KeyError('here')\n"
+    )
+    result = verify(with_handler(colour_run, tmp_path, source))
+
+    assert [(check.name, check.ok) for check in result.checks[1:]] == [("loads", True), ("golden", False)]
+    assert "KeyError: 'here'" in str(result.traceback)
+
+
+@pytest.mark.parametrize(("answer", "ok"), [("raise UnsupportedMedia('no')", True), ("return self.zeros()", None)])
+def test_a_handler_may_refuse_or_take_what_is_no_image_in_its_own_way(
+    colour_run: Path, tmp_path: Path, answer: str, ok: bool | None
+) -> None:
+    source = (
+        "import torch\nfrom torchfinch.handler import ImageClassifier, UnsupportedMedia\n\n\n"
+        "class Mine(ImageClassifier):\n"
+        "    def zeros(self):\n        return torch.zeros(3, 16, 16)\n\n"
+        "    def decode(self, body):\n"
+        f"        if body.startswith(b'this'):\n            {answer}\n"
+        "        return super().decode(body)\n"
+    )
+    assert outcome(with_handler(colour_run, tmp_path, source))["isolation"] is ok
+
+
+def test_an_archive_of_torchfinch_without_its_digests_fails(colour_archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(colour_archive) as old, zipfile.ZipFile(tmp_path / "x.mar", "w") as new:
+        for name in old.namelist():
+            if name != DIGESTS:
+                new.writestr(name, old.read(name))
+    assert outcome(tmp_path / "x.mar") == {"digests": False}
+
+
+def test_fewer_labels_in_an_answer_than_golden_requests_expect_are_no_fault(tmp_path: Path) -> None:
+    run = write_colour_run(tmp_path / "run")
+    described = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**described, "top_k": 1}))
+    entries = json.loads((run / "golden" / "golden.json").read_text())
+    for entry in entries:
+        name = entry["file"].removesuffix(".png")
+        chances = colour_probabilities(colour_image(name)).tolist()
+        entry["expected"]["probabilities"] = dict(zip(LABELS, chances, strict=True))
+    (run / "golden" / "golden.json").write_text(json.dumps(entries))
+
+    assert outcome(pack_run(run, name="colours", version="1.0", output=tmp_path / "x.mar"))["golden"] is True
 
 
 def test_a_model_that_answers_otherwise_than_promised_fails(tmp_path: Path) -> None:
@@ -60,7 +118,7 @@ def test_a_model_that_answers_otherwise_than_promised_fails(tmp_path: Path) -> N
 
     [golden] = [check for check in result.checks if check.name == "golden"]
     assert golden.ok is False
-    assert "probability of 'red' is" in golden.detail
+    assert "red.png: probabilities.red is " in golden.detail
 
 
 def test_the_installed_torchfinch_is_not_what_is_verified(colour_archive: Path, tmp_path: Path) -> None:
@@ -68,7 +126,7 @@ def test_the_installed_torchfinch_is_not_what_is_verified(colour_archive: Path, 
         digests = json.loads(archive.read(DIGESTS))
     module = "torchfinch/handler/classifier.py"
     broken = b"raise RuntimeError('the copy in the archive ran')\n"
-    digests[module] = __import__("hashlib").sha256(broken).hexdigest()
+    digests[module] = hashlib.sha256(broken).hexdigest()
     changes = {module: broken, DIGESTS: json.dumps(digests).encode()}
     result = verify(rewritten(colour_archive, tmp_path / "x.mar", **changes))
 
@@ -76,9 +134,7 @@ def test_the_installed_torchfinch_is_not_what_is_verified(colour_archive: Path, 
 
 
 def test_a_handler_that_hangs_is_given_up(colour_run: Path, tmp_path: Path) -> None:
-    handler = tmp_path / "mine.py"
-    handler.write_text("import time\n\ntime.sleep(600)\n\n\nclass Mine: ...\n")
-    archive = pack_run(colour_run, name="colours", version="1.0", output=tmp_path / "x.mar", handler=handler)
+    archive = with_handler(colour_run, tmp_path, "import time\n\ntime.sleep(600)\n\n\nclass Mine: ...\n")
 
     assert verify(archive, timeout=5).traceback == "no answer within 5 s"
 

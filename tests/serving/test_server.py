@@ -1,5 +1,6 @@
 """A real TorchServe: started, asked, hurt and stopped."""
 
+import shutil
 import socket
 import stat
 import time
@@ -166,6 +167,7 @@ def test_a_model_that_does_not_load_says_why_and_leaves_nothing_running(tmp_path
     handler = tmp_path / "mine.py"
     handler.write_text("import a_package_that_is_not_there\n\n\nclass Mine: ...\n")
     run = write_colour_run(tmp_path / "run")
+    shutil.rmtree(run / "golden")  # by which packing would have found it
     pack_run(run, name="colours", version="1.0", output=tmp_path / "c.mar", handler=handler)
 
     with pytest.raises(TorchfinchError, match="No module named 'a_package_that_is_not_there'"):

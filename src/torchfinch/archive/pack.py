@@ -18,7 +18,8 @@ import yaml
 
 import torchfinch
 from torchfinch.archive import sources
-from torchfinch.archive.read import DIGESTS, MANIFEST
+from torchfinch.archive.read import DIGESTS, GOLDEN, MANIFEST
+from torchfinch.archive.recording import recorded
 from torchfinch.archive.serving import ServingConfig
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import replacing
@@ -26,6 +27,7 @@ from torchfinch.project import project_file
 
 FORMAT = 1
 """Version of what torchfinch adds to TorchServe's archive."""
+_WEIGHTS = "weights.safetensors"
 _FIRST, _LAST = 315532800, 4354819199  # zip files know the years 1980 to 2107
 
 
@@ -36,35 +38,39 @@ def pack_run(
     version: str,
     output: Path,
     handler: Path | None = None,
+    extra: Sequence[Path] = (),
     serving: ServingConfig | None = None,
 ) -> Path:
     """Pack the run folder `run` as model `name` in `version` into the file `output`, and return that path.
 
-    A run folder holds `model.py`, `weights.safetensors` (or `weights.pth`), `model.json` and `golden/`. `handler` is a
-    Python file with one class; without it the stock classifier, or regressor, is packed.
+    A run folder holds `model.py`, `weights.safetensors`, `model.json` and `golden/`. `handler` is a Python file with
+    one class; without it the stock classifier, or regressor, is packed. `extra` are files that it imports or reads,
+    which lie beside it. A handler of one's own answers the golden requests once, in a process of its own.
 
     Raises:
-        TorchfinchError: something is missing from the run, or a file would not load in a worker.
+        TorchfinchError: something is missing from the run, a file would not load in a worker, or the handler fails.
     """
     described = _described(run)
     stock = "regressor" if described.get("task") == "regression" else "classifier"
-    handler = handler or project_file(f"handlers/{stock}.py")
+    own, handler = handler is not None, handler or project_file(f"handlers/{stock}.py")
     sources.check_name(name)
     sources.check_name(version, what="version")
     sources.check_handler(handler)
     sources.check_network(run / "model.py")
-    weights = _weights(run)
     files = {
         handler.name: handler.read_bytes(),
         "model.py": (run / "model.py").read_bytes(),
-        weights.name: weights.read_bytes(),
+        _WEIGHTS: _weights(run),
         "index_to_name.json": _dump(dict(enumerate(described["labels"]))),
         "lineage.json": _dump(described.get("lineage") or {}),
         "model-config.yaml": _config(described, serving or ServingConfig()),
         **_folder(run / "golden", "golden"),
         **_sdk(),
     }
-    files[MANIFEST] = _manifest(name=name, version=version, handler=handler.name, weights=weights.name)
+    files.update(_extra(extra, beside=files))
+    files[MANIFEST] = _manifest(name=name, version=version, handler=handler.name)
+    if own and GOLDEN in files:
+        files[GOLDEN] = _dump(recorded(json.loads(files[GOLDEN]), files, handler=handler.name))
     files[DIGESTS] = _dump({path: sha256(content).hexdigest() for path, content in files.items()})
     _write(files, output)
     return output
@@ -89,11 +95,22 @@ def _described(run: Path) -> dict[str, Any]:
     return dict(described)
 
 
-def _weights(run: Path) -> Path:
-    for name in ("weights.safetensors", "weights.pth"):
-        if (run / name).is_file():
-            return run / name
-    raise TorchfinchError(f"{run} has no weights.safetensors", "torchfinch train NAME writes it")
+def _weights(run: Path) -> bytes:
+    try:
+        return (run / _WEIGHTS).read_bytes()
+    except OSError as error:
+        hint = "torchfinch train NAME writes it; a state dict of your own: torchfinch.handler.safetensors.save"
+        raise TorchfinchError(f"{run} has no {_WEIGHTS}", hint) from error
+
+
+def _extra(paths: Sequence[Path], *, beside: Mapping[str, bytes]) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for path in paths:
+        sources.check_extra(path)
+        if path.name in {**beside, **files}:
+            raise TorchfinchError(f"the archive has a {path.name} already", f"rename {path}")
+        files[path.name] = path.read_bytes()
+    return files
 
 
 def _config(described: Mapping[str, Any], serving: ServingConfig) -> bytes:
@@ -110,13 +127,13 @@ def _config(described: Mapping[str, Any], serving: ServingConfig) -> bytes:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode()
 
 
-def _manifest(*, name: str, version: str, handler: str, weights: str) -> bytes:
+def _manifest(*, name: str, version: str, handler: str) -> bytes:
     model = {
         "modelName": name,
         "modelVersion": version,
         "handler": handler,
         "modelFile": "model.py",
-        "serializedFile": weights,
+        "serializedFile": _WEIGHTS,
         "configFile": "model-config.yaml",
     }
     created = time.strftime("%d/%m/%Y %H:%M:%S", _time())
@@ -135,7 +152,7 @@ def _folder(folder: Path, prefix: str) -> dict[str, bytes]:
     return {f"{prefix}/{path.name}": path.read_bytes() for path in paths if path.is_file()}
 
 
-def _dump(content: Mapping[Any, Any]) -> bytes:
+def _dump(content: Any) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 

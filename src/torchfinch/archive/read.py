@@ -22,6 +22,7 @@ MAX_EXPANDED = 8 * 2**30
 """Most bytes that an archive may unpack to."""
 _MAX_ENTRIES = 10_000
 _MAX_TEXT = 16 * 2**20
+_MAX_GOLDEN = 256 * 2**20
 _DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, UnicodeDecodeError)
 """What `zipfile` raises for bytes that are not what they were; RuntimeError for a flag that says encrypted."""
 
@@ -163,8 +164,10 @@ def _golden(archive: zipfile.ZipFile) -> tuple[Golden, ...]:
     if text is None:
         return ()
     try:
-        return tuple(
-            Golden(each["file"], archive.read(f"golden/{each['file']}"), each["expected"]) for each in json.loads(text)
-        )
+        entries = [(each["file"], f"golden/{each['file']}", each["expected"]) for each in json.loads(text)]
+        size = sum(archive.getinfo(path).file_size for _, path, _ in entries)
+        if size > _MAX_GOLDEN:
+            raise TorchfinchError(f"the golden requests have {size} bytes, more than {_MAX_GOLDEN}", "pack fewer")
+        return tuple(Golden(name, archive.read(path), expected) for name, path, expected in entries)
     except (ValueError, KeyError, TypeError) as error:
         raise TorchfinchError(f"{GOLDEN} is broken: {error}", "pack the archive again") from error

@@ -30,9 +30,7 @@ def check_handler(path: Path) -> None:
         TorchfinchError: the file is missing or no Python, hides a module, defines not exactly one class, or imports
             from torchfinch what does not travel in the archive.
     """
-    if path.stem in _TAKEN or not path.stem.isidentifier():
-        raise TorchfinchError(f"a handler called {path.name} would hide the module {path.stem}", "rename the file")
-    tree = _parse(path)
+    tree = _module(path)
     classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     entry = any(isinstance(node, ast.FunctionDef) and node.name == "handle" for node in tree.body)
     if len(classes) != 1 and not entry:
@@ -41,12 +39,18 @@ def check_handler(path: Path) -> None:
             f"{path.name} defines {len(classes)} classes ({found}), and TorchServe loads exactly one",
             "move helpers into functions",
         )
-    for name in _imports(tree):
-        if name.split(".")[0] == "torchfinch" and not name.startswith("torchfinch.handler"):
-            raise TorchfinchError(
-                f"{path.name} imports {name}, which does not travel in the archive",
-                "import from torchfinch.handler only",
-            )
+
+
+def check_extra(path: Path) -> None:
+    """Refuse a file beside the handler that is missing, or that a worker could not import.
+
+    Raises:
+        TorchfinchError: there is no such file, or it is Python that a handler may not be either, but for its classes.
+    """
+    if not path.is_file():
+        raise TorchfinchError(f"there is no file {path}", "name files, not folders")
+    if path.suffix == ".py":
+        _module(path)
 
 
 def check_network(path: Path) -> None:
@@ -58,6 +62,24 @@ def check_network(path: Path) -> None:
     for name in _imports(_parse(path)):
         if name.split(".")[0] not in _NETWORK_MAY_IMPORT:
             raise TorchfinchError(f"{path.name} imports {name}", "a network file imports torch and torchvision alone")
+
+
+def _module(path: Path) -> ast.Module:
+    """A Python file that will lie at the top of the archive."""
+    if path.stem in _TAKEN or not path.stem.isidentifier():
+        raise TorchfinchError(f"{path.name} in an archive would hide the module {path.stem}", "rename the file")
+    tree = _parse(path)
+    for name in _imports(tree):
+        if name.startswith("."):
+            raise TorchfinchError(
+                f"{path.name} imports {name}, and files of an archive are no package", f"import {name.lstrip('.')}"
+            )
+        if name.split(".")[0] == "torchfinch" and name.split(".")[1:2] != ["handler"]:
+            raise TorchfinchError(
+                f"{path.name} imports {name}, which does not travel in the archive",
+                "import from torchfinch.handler only",
+            )
+    return tree
 
 
 def _parse(path: Path) -> ast.Module:
@@ -77,4 +99,5 @@ def _imports(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level + (node.module or "")
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{alias.name}" if node.module else f"{module}{alias.name}" for alias in node.names)

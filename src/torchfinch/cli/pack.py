@@ -12,6 +12,7 @@ from torchfinch.console import err, out, table
 
 Archive = Annotated[Path, typer.Argument(help="The .mar file.", show_default=False)]
 _LISTED = 20
+_SETTINGS = ("sdk_version", "task", "top_k", "explain", "limits", "batch_buckets")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -22,6 +23,9 @@ def pack(
     name: Annotated[str | None, typer.Option(help="The model's name; the run folder's name if not given.")] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1.0",
     handler: Annotated[Path | None, typer.Option(help="A handler file; the stock classifier if not given.")] = None,
+    extra: Annotated[
+        list[Path] | None, typer.Option(help="A file that the handler imports or reads.", show_default=False)
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="The archive; model_store/NAME.mar if not given.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     batch_size: Annotated[int, typer.Option(min=1, help="Most requests in one batch.")] = 8,
@@ -43,7 +47,7 @@ def pack(
         startup_timeout=startup_timeout,
     )
     output = output or Path("model_store") / f"{name}.mar"
-    pack_run(run, name=name, version=version, handler=handler, output=output, serving=serving)
+    pack_run(run, name=name, version=version, handler=handler, extra=extra or (), output=output, serving=serving)
     err.print(f"packed {name} {version}, {output.stat().st_size / 1e6:.1f} MB; next: torchfinch verify {output}")
     print(output)
 
@@ -61,17 +65,20 @@ def inspect(archive: Archive, as_json: AsJson = False) -> None:
         "bytes": archive.stat().st_size,
         "handler": info.manifest["model"]["handler"],
         "weights": info.manifest["model"].get("serializedFile"),
-        "sdk_version": info.handler.get("sdk_version"),
+        "created": info.manifest.get("createdOn"),
+        **{
+            key: info.handler.get(key) for key in ("sdk_version", "task", "top_k", "explain", "limits", "batch_buckets")
+        },
         "classes": list(info.labels),
         "network": info.handler.get("network"),
         "preprocessing": info.handler.get("preprocessing"),
         "serving": serving,
-        "golden": [golden.name for golden in info.golden],
+        "golden": {golden.name: golden.expected for golden in info.golden},
         "lineage": info.lineage,
         "files": info.files,
     }
     if as_json:
-        print(json.dumps(described, indent=2, ensure_ascii=False))
+        print(json.dumps({**described, "digests": info.digests}, indent=2, ensure_ascii=False))
         return
     rows = [row for key, value in described.items() if value not in (None, {}, []) for row in _rows(key, value)]
     out.print(table(("", ""), rows))
