@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from operator import attrgetter
 from time import perf_counter
 
 import torch
@@ -18,6 +19,15 @@ from torchfinch.training.losses import criterion, doubts, penalty
 from torchfinch.training.runtime import Runtime, rank, running
 from torchfinch.training.settings import FitSettings
 from torchfinch.training.state import State
+
+_OF_CLASSES = {
+    "sampling": "shuffled",
+    "augmentation.mixup": 0,
+    "augmentation.cutmix": 0,
+    "loss.label_smoothing": 0,
+    "loss.class_weights": "none",
+}
+"""Settings that mean nothing where numbers are predicted, with their values that do nothing."""
 
 
 def fit(
@@ -50,6 +60,7 @@ def fit(
         task = bar.add_task("training", total=settings.epochs * batches, completed=done * batches, note="")
         for number in range(done + 1, settings.epochs + 1):
             if state.stale:
+                _tell_end(state)
                 break
             start = perf_counter()
             order = runtime.same(_order(train, state))
@@ -152,9 +163,10 @@ def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
     if data.train is None or data.validation is None:
         lacking = "images to fit to" if data.train is None else "validation images, by which epochs are judged"
         raise TorchfinchError(f"the recipe gives no {lacking}", "return Data(train=..., validation=...) in build()")
-    _check_sampling(settings, classified=data.train.classified)
     if not data.train.classified:
+        _check_numbers(settings)
         return data.train, data.validation
+    _check_sampling(settings)
     if len(data.labels) == 1:
         raise TorchfinchError(f"there is one class, {data.labels[0]!r}, and nothing to tell apart", "give two or more")
     counts = torch.bincount(data.train.targets, minlength=len(data.labels)).tolist()
@@ -166,14 +178,21 @@ def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
     return data.train, data.validation
 
 
-def _check_sampling(settings: FitSettings, *, classified: bool) -> None:
+def _check_sampling(settings: FitSettings) -> None:
     sampling, augmentation = settings.sampling, settings.augmentation
-    if sampling != "shuffled" and not classified:
-        raise TorchfinchError(f"sampling={sampling} is for classes, and the recipe predicts numbers", "shuffled")
     if sampling == "doubtful" and (augmentation.mixup or augmentation.cutmix):
         raise TorchfinchError("sampling=doubtful does not go with mixup or cutmix, whose images have two classes")
     if sampling == "doubtful" and settings.share == 1:
         raise TorchfinchError("sampling=doubtful draws a part of the images, and share=1 is all of them", "share=0.5")
+
+
+def _check_numbers(settings: FitSettings) -> None:
+    for name, neutral in _OF_CLASSES.items():
+        value = attrgetter(name)(settings)
+        if value != neutral:
+            raise TorchfinchError(
+                f"{name}={value} is for classes, and the recipe predicts numbers", f"--set {name}={neutral}"
+            )
 
 
 def _order(train: Images, state: State) -> Tensor:
@@ -186,6 +205,12 @@ def _order(train: Images, state: State) -> Tensor:
         return drawn[torch.randperm(len(drawn), generator=chance)]
     weights = 1 / torch.bincount(train.targets).double()
     return torch.multinomial(weights[train.targets], state.images, replacement=True, generator=chance)
+
+
+def _tell_end(state: State) -> None:
+    if state.runtime.rank == 0:
+        most, done = state.settings.patience, len(state.history)
+        err.print(f"ends after epoch {done}: none of the last {most} was better than the best before", markup=False)
 
 
 def _lost(value: float, settings: FitSettings, *, epoch: int, batch: str, images: Tensor) -> TorchfinchError:
