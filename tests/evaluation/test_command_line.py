@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from torchfinch.cli import build, main
 from torchfinch.console import out, table
 from torchfinch.errors import TorchfinchError
-from torchfinch.evaluation import evaluate_regression
+from torchfinch.evaluation import evaluate, evaluate_regression
 from torchfinch.report import write_evaluation
 
 
@@ -103,6 +103,10 @@ def test_a_broken_file_is_named_and_the_others_are_measured(colour_run: Path, ph
 def test_a_broken_model_or_folder_is_said(colour_run: Path, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(colour_run, tmp_path / "torn")
     (tmp_path / "torn" / "weights.safetensors").write_bytes(b"torn")
+    shutil.copytree(colour_run, tmp_path / "changed")
+    described = json.loads((colour_run / "model.json").read_text())
+    described["lineage"] = {"recipe": "digits", "config": {"depth": 3}}
+    (tmp_path / "changed" / "model.json").write_text(json.dumps(described))
     (photos / "mauve").mkdir()
     (tmp_path / "empty").mkdir()
     said = {
@@ -113,12 +117,23 @@ def test_a_broken_model_or_folder_is_said(colour_run: Path, photos: Path, tmp_pa
         ("evaluate", colour_run, "--data", "empty"): "empty holds no images",
         ("evaluate", colour_run): "no recipe 'colours'",
         ("evaluate", colour_run, "--data", "digits"): "other labels than",
+        ("evaluate", colour_run, "--data", "finetune"): "the recipe finetune must be told folder",
+        ("evaluate", "changed"): "changed was trained by another digits: the recipe digits has no setting 'depth'",
         ("compare", colour_run, "empty"): "empty is no run folder",
     }
     for words, message in said.items():
         error = run(*words).exception
         assert isinstance(error, TorchfinchError), words
         assert message in error.message
+        assert "\n" not in error.message
+
+
+def test_the_json_has_the_curves(colour_run: Path, photos: Path) -> None:
+    curves = answer("evaluate", colour_run, "--data", photos)["curves"]
+
+    assert set(curves) == {"roc", "precision_recall"}
+    assert {curve["name"] for curve in curves["roc"]} == {"all classes", *LABELS}
+    assert all(curve["points"][-1] == [1, 1] for curve in curves["roc"])
 
 
 def test_two_models_are_compared_image_by_image(colour_run: Path, photos: Path, tmp_path: Path) -> None:
@@ -188,6 +203,22 @@ def test_a_recipe_that_predicts_numbers_is_cross_validated_too() -> None:
 
     assert set(found["summary"]) == {"r2", "mae", "rmse"}
     assert found["summary"]["rmse"]["mean"] > found["summary"]["mae"]["mean"] > 0
+
+
+def test_a_classifier_that_gives_every_image_the_same_is_drawn_as_chance(tmp_path: Path) -> None:
+    targets, rows = np.array([0, 0, 0, 1]), np.full((4, 2), 0.5, np.float32)
+    write_evaluation(
+        tmp_path / "page.html",
+        evaluate(targets, rows, labels=("no", "yes")),
+        pixels=np.zeros((4, 3, 4, 4), np.uint8),
+        targets=targets,
+        rows=rows,
+        title="constant",
+        source="4 images",
+        now=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+
+    assert (tmp_path / "page.html").read_text().count('d="M0 100L100 0"') == 3  # chance, it, and what is calibrated
 
 
 def test_the_page_of_a_regression_shows_the_farthest_predictions(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,26 @@ def test_whatever_changes_the_scores_begins_afresh(tmp_path: Path, change: str) 
         changed: dict[str, Any] = {change: {"folds": 2, "seed": 1, "code": "new"}[change]}
         run(Counted(), **changed)
     assert Counted.trainings == 3 + (2 if change == "folds" else 3)
+
+
+PANDAS = """
+import sys
+from pathlib import Path
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from torchfinch.evaluation import cross_validate
+
+targets = np.array([f"class {number % 3}" for number in range(30)], dtype=object)
+cross_validate(DummyClassifier(), np.zeros((30, 2)), targets, folds=3, folder=Path(sys.argv[1]))
+"""
+
+
+def test_folds_of_text_that_another_process_finished_are_not_trained_again(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", PANDAS, str(tmp_path)]] * 2
+    first, again = (subprocess.run(each, check=True, capture_output=True, text=True).stderr for each in commands)
+
+    assert "holds" not in first
+    assert "holds 3 of 3 folds already" in again
 
 
 def test_a_fold_that_is_no_json_is_trained_again(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
+    auc,
     average_precision_score,
     balanced_accuracy_score,
     classification_report,
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import evaluate, evaluate_regression, probabilities
+from torchfinch.evaluation.curves import precision_recall_curves, roc_curves
 from torchfinch.handler import Preprocessing
 
 LABELS = ("ant", "bee", "cat")
@@ -118,6 +120,12 @@ def test_every_number_is_scikit_learns(classes: int, samples: int, seed: int) ->
             (expected["precision"], expected["recall"], expected["f1-score"], expected["support"])
         )
         assert metrics.specificity == pytest.approx(recall_score(targets == number, answers == number, pos_label=False))
+    pooled = recall_score(members.ravel(), np.eye(classes)[answers].ravel(), pos_label=0)
+    specificities = [metrics.specificity for metrics in evaluation.per_class.values()]
+    supports = [metrics.support for metrics in evaluation.per_class.values()]
+    assert evaluation.averages["macro"].specificity == pytest.approx(np.mean(specificities))
+    assert evaluation.averages["weighted"].specificity == pytest.approx(np.average(specificities, weights=supports))
+    assert evaluation.averages["micro"].specificity == pytest.approx(pooled)
 
 
 @settings(max_examples=20, deadline=None)
@@ -141,6 +149,32 @@ def test_calibration_is_measured_by_confidence() -> None:
     assert (low.images, low.confidence, low.accuracy) == pytest.approx((10, 0.6, 0.5))
     assert (high.images, high.confidence, high.accuracy) == pytest.approx((10, 0.9, 0.9))
     assert evaluation.calibration_error == pytest.approx(0.05)
+
+
+def test_points_lie_evenly_along_a_curve_however_rare_the_class_is() -> None:
+    random = np.random.default_rng(0)
+    targets = np.arange(10_000) % 10
+    scores = random.normal(size=(10_000, 10)) + 1.5 * np.eye(10)[targets]
+    rows = torch.from_numpy(scores).float().softmax(dim=1).numpy()
+    labels = [str(number) for number in range(10)]
+    _, roc = roc_curves(targets, rows, labels=labels, classes=[3])
+    _, precision_recall = precision_recall_curves(targets, rows, labels=labels, classes=[3])
+
+    for curve in (roc, precision_recall):
+        assert len(curve.points) <= 120
+        assert auc(*zip(*curve.points, strict=True)) == pytest.approx(curve.area, abs=2e-3)
+    recall = [x for x, _ in precision_recall.points]
+    assert (recall[0], recall[-1]) == (0, 1)
+    assert np.diff(recall).max() < 0.01
+
+
+def test_a_classifier_that_gives_every_image_the_same_has_the_curves_of_chance() -> None:
+    targets, rows = np.array([0, 0, 0, 1]), np.full((4, 2), 0.5, np.float32)
+    [roc] = roc_curves(targets, rows, labels=("no", "yes"), classes=[1])
+    [precision_recall] = precision_recall_curves(targets, rows, labels=("no", "yes"), classes=[1])
+
+    assert (roc.area, roc.points) == (0.5, ((0, 0), (1, 1)))
+    assert (precision_recall.area, precision_recall.points) == (0.25, ((0, 0.25), (1, 0.25)))
 
 
 def test_tensors_give_what_arrays_give() -> None:

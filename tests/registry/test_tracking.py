@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def nothing(folder: Path) -> None:
     pass
 
 
-def epoch(number: int) -> Epoch:
+def ended(number: int) -> Epoch:
     return Epoch(
         epoch=number,
         train_loss=0.5,
@@ -66,6 +67,12 @@ def epoch(number: int) -> Epoch:
         data_seconds=0.0,
         images_per_second=1.0,
     )
+
+
+def fall(told: Callable[[Epoch], object], stop: BaseException, *, epoch: int) -> None:
+    """End an epoch, and then all."""
+    told(ended(epoch))
+    raise stop
 
 
 def test_a_training_is_kept_with_all_that_is_known_of_it(database: str, here: Path) -> None:
@@ -157,8 +164,7 @@ def test_a_training_that_stops_is_kept_with_its_finished_epochs(
 ) -> None:
     write_checkpoint(tmp_path / "stopped.checkpoints")
     with pytest.raises(type(stop)), tracking(database, tmp_path / "stopped", recipe="stopped", fill=nothing) as told:
-        told(epoch(2))
-        raise stop
+        fall(told, stop, epoch=2)
 
     run = newest(database, "stopped")
     assert (run.info.status, run.data.params["epochs"]) == (status, "10")
@@ -183,8 +189,7 @@ def test_a_training_that_stops_beside_checkpoints_that_cannot_be_read_has_ended(
 ) -> None:
     next(write_checkpoint(tmp_path / "torn.checkpoints").glob("*.pt")).write_bytes(b"torn")
     with pytest.raises(KeyboardInterrupt), tracking(database, tmp_path / "torn", recipe="torn", fill=nothing) as told:
-        told(epoch(1))
-        raise KeyboardInterrupt
+        fall(told, KeyboardInterrupt(), epoch=1)
 
     assert newest(database, "torn").info.status == "KILLED"
     assert "not tracked: " in capsys.readouterr().err
@@ -211,7 +216,7 @@ def test_settings_are_kept_at_the_beginning_and_an_epoch_when_it_ends_and_once(d
     settings = {"epochs": 2, "optimizer": {"name": "sgd"}}
     with tracking(database, tmp_path / "a", recipe="live", fill=nothing, settings=settings) as told:
         assert newest(database, "live").data.params == {"epochs": "2", "optimizer.name": "sgd"}
-        told(epoch(1))
+        told(ended(1))
         run = newest(database, "live")
         assert (run.info.status, run.data.metrics["validation_loss"]) == ("RUNNING", 0.75)
         write_run(tmp_path / "a")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -76,29 +76,36 @@ def test_a_candidate_below_the_median_is_given_up_after_two_folds(irises: Proble
 
 
 class Learning(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Is right on `good` of ten examples after every epoch, and tells of ten epochs."""
+    """Is right on `good` of ten examples after every epoch, and tells of its epochs."""
 
-    def __init__(self, good: int = 1) -> None:
+    seen: ClassVar[dict[int, int]] = {}
+    """The last epoch, by `good`."""
+
+    def __init__(self, good: int = 1, epochs: int = 10) -> None:
         self.good = good
+        self.epochs = epochs
 
     def fit(self, X: np.ndarray, y: np.ndarray, told: Callable[[int], object] = lambda _epoch: None) -> "Learning":  # noqa: N803
         self.classes_ = np.unique(y)
-        for self.epochs_ in range(1, 11):
-            told(self.epochs_)
+        for epoch in range(1, self.epochs + 1):
+            self.seen[self.good] = epoch
+            told(epoch)
         return self
 
     def predict(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
         return (np.arange(len(X)) < self.good).astype(int)
 
 
-def test_where_it_is_fitted_once_a_candidate_is_given_up_after_an_epoch() -> None:
+@pytest.mark.parametrize(("epochs", "last"), [(10, 4), (3, 2)])
+def test_where_it_is_fitted_once_a_candidate_is_given_up_after_a_third_of_its_epochs(epochs: int, last: int) -> None:
     once = Images(torch.zeros((10, 1, 2, 2), dtype=torch.uint8), torch.ones(10, dtype=torch.int64))
-    learning = images_problem(Learning(), Data(labels=("a", "b"), train=once, validation=once), name="learning")
+    data = Data(labels=("a", "b"), train=once, validation=once)
+    learning = images_problem(Learning(epochs=epochs), data, name="learning")
     spaces = [read_space({"good": [*range(5, 10)[:place], 1, *range(5, 10)[place:]]}) for place in range(6)]
-    lasts = [tune(learning, space, sampler="grid").trials[-1] for space in spaces]
+    lasts = [(tune(learning, space, sampler="grid").trials[-1], Learning.seen[1]) for space in spaces]
 
-    bad = next(last for last in lasts if last.values["good"] == 1)
-    assert (bad.state, bad.scores) == ("pruned", (0.1,))
+    bad, seen = next(each for each in lasts if each[0].values["good"] == 1)
+    assert (bad.state, bad.scores, seen) == ("pruned", (0.1,), last)
     assert tune(learning, spaces[0], sampler="grid", prune=False).count("pruned") == 0
 
 
@@ -160,6 +167,24 @@ def test_a_stored_study_goes_on_with_new_candidates(irises: Problem, tmp_path: P
     assert len({trial.values["C"] for trial in tuned.trials}) == 6
     assert tune(irises, read_space(C), trials=6, storage=storage, told=heard.append) == tuned
     assert len(heard) == 3
+
+
+def test_a_study_of_text_goes_on_in_another_process(tmp_path: Path) -> None:
+    script = """
+import sys
+import numpy as np
+from sklearn.svm import SVC
+from torchfinch.tuning import estimator_problem, read_space, tune
+
+targets = np.array([f"class {number % 2}" for number in range(20)], dtype=object)
+problem = estimator_problem(SVC(), np.arange(40.0).reshape(20, 2), targets, folds=2)
+tuned = tune(problem, read_space({"C": "0.1..10:log"}), trials=int(sys.argv[2]), storage=sys.argv[1])
+print(len(tuned.trials))
+"""
+    for trials in ("1", "2"):
+        command = [sys.executable, "-c", script, f"sqlite:///{tmp_path}/tune.db", trials]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.stdout == f"{trials}\n", done.stderr
 
 
 def test_a_stored_study_of_another_question_is_refused(irises: Problem, tmp_path: Path) -> None:

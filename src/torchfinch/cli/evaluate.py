@@ -47,7 +47,7 @@ def evaluate(
         rows = rows.softmax(dim=1)
         result = judge(tested.targets, rows, labels=loaded.labels)
     if as_json:
-        out.print_json(data=result.to_dict())
+        out.print_json(data={**result.to_dict(), **_curves(result, tested, rows)})
     else:
         _show(result)
     if html:
@@ -98,9 +98,10 @@ def _of_recipe(name: str, model: Model) -> Tested:
     recipe, lineage = load_recipe(name), model.lineage
     own = recipe.name == lineage.get("recipe")
     try:
-        config = recipe.config.model_validate(lineage.get("config") or {} if own else {})
-    except ValueError as error:
-        raise TorchfinchError(f"{model.name} was trained by another {recipe.name}: {error}", "--data FOLDER") from error
+        config = recipe.configure(lineage.get("config") or {} if own else {})
+    except TorchfinchError as error:
+        another = f"{model.name} was trained by another {recipe.name}: " if own else ""
+        raise TorchfinchError(f"{another}{error.message}", "--data FOLDER names images themselves") from error
     built = images_of(recipe, config)
     if built.test is None or built.labels != model.labels:
         what = "has no test images" if built.test is None else f"has other labels than {model.name}"
@@ -108,6 +109,26 @@ def _of_recipe(name: str, model: Model) -> Tested:
     if own and lineage.get("data_digest") not in {None, built.digest()}:
         err.print(f"{model.name} was trained on other images than {recipe.name} gives now: some may be tested here")
     return Tested(built.test.pixels, built.test.targets, f"{len(built.test):,} test images of {recipe.name}")
+
+
+def _curves(result: Evaluation | RegressionEvaluation, tested: Tested, rows: Tensor) -> dict[str, Any]:
+    """ROC, and precision over recall, of the classes that are told apart worst."""
+    from dataclasses import asdict
+
+    from torchfinch.evaluation import Evaluation
+    from torchfinch.evaluation.curves import precision_recall_curves, roc_curves, told_apart_worst
+
+    if not isinstance(result, Evaluation):
+        return {}
+    classes = told_apart_worst(result)[:_MOST_CLASSES]
+    kinds = {"roc": roc_curves, "precision_recall": precision_recall_curves} if classes else {}
+    targets, probabilities = tested.targets.numpy(), rows.numpy()
+    return {
+        "curves": {
+            kind: [asdict(curve) for curve in curves(targets, probabilities, labels=result.labels, classes=classes)]
+            for kind, curves in kinds.items()
+        }
+    }
 
 
 def _show(result: Evaluation | RegressionEvaluation) -> None:

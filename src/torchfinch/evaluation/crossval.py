@@ -79,6 +79,11 @@ def cross_validate(
     return CrossValidation(plan, tuple(done[number] for number in sorted(done)))
 
 
+def contents(values: Array) -> bytes:
+    """What an array holds, the same in every process: of objects, such as text of pandas, their `repr`."""
+    return repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes()
+
+
 def _check(plan: Plan, targets: Array, groups: Array | None) -> None:
     count, what = (len(targets), "images") if groups is None else (len(np.unique(groups)), "groups of images")
     if not 2 <= plan.folds <= count:
@@ -141,5 +146,5 @@ def _silence(quiet: bool) -> Iterator[None]:
 def _digest(images: Array, targets: Array, *others: Array) -> str:
     digest = hashlib.sha256(f"{images.dtype}{images.shape}{targets.dtype}".encode())
     for values in (images, targets, *others):
-        digest.update(np.ascontiguousarray(values).tobytes())
+        digest.update(contents(values))
     return digest.hexdigest()

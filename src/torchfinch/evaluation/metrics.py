@@ -42,10 +42,11 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Average:
-    """Precision, recall and F1 in one of the three ways to average them."""
+    """The numbers of the classes in one of the three ways to average them."""
 
     precision: float
     recall: float
+    specificity: float
     f1: float
 
 
@@ -113,7 +114,7 @@ def evaluate(targets: ArrayLike, probabilities: ArrayLike, *, labels: Sequence[s
         roc_auc=_mean([each.roc_auc for each in per_class.values()]),
         average_precision=_mean([each.average_precision for each in per_class.values()]),
         calibration_error=expected_calibration_error(bins),
-        averages={kind: _average(truth, answers, kind) for kind in ("macro", "micro", "weighted")},
+        averages={kind: _average(truth, answers, counts, kind) for kind in ("macro", "micro", "weighted")},
         per_class=per_class,
         reliability=bins,
         confusion_matrix=tuple(map(tuple, counts.tolist())),
@@ -149,16 +150,20 @@ def _checked(truth: NDArray[Any], rows: NDArray[Any], *, classes: int) -> tuple[
 
 def _by_class(truth: NDArray[Any], rows: NDArray[Any], counts: NDArray[Any]) -> list[ClassMetrics]:
     right, support, answered = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    others = len(truth) - support
     numbers = zip(
         _ratio(right, answered),
         _ratio(right, support),
-        _ratio(others - (answered - right), others),
+        _specificities(counts),
         _ratio(2 * right, answered + support),
         support.tolist(),
         strict=True,
     )
     return [ClassMetrics(*each, *_ranked(truth == number, rows[:, number])) for number, each in enumerate(numbers)]
+
+
+def _specificities(counts: NDArray[Any]) -> list[float]:
+    others = counts.sum() - counts.sum(axis=1)
+    return _ratio(others - (counts.sum(axis=0) - counts.diagonal()), others)
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> list[float]:
@@ -172,9 +177,17 @@ def _ranked(members: NDArray[Any], probabilities: NDArray[Any]) -> tuple[float |
     return float(roc_auc_score(members, probabilities)), float(average_precision_score(members, probabilities))
 
 
-def _average(truth: NDArray[Any], answers: NDArray[Any], kind: str) -> Average:
+def _average(truth: NDArray[Any], answers: NDArray[Any], counts: NDArray[Any], kind: str) -> Average:
     precision, recall, f1, _ = precision_recall_fscore_support(truth, answers, average=kind, zero_division=0)
-    return Average(float(precision), float(recall), float(f1))
+    return Average(float(precision), float(recall), _specificity(counts, kind), float(f1))
+
+
+def _specificity(counts: NDArray[Any], kind: str) -> float:
+    """Of the classes seen or answered, as scikit-learn averages the others; micro weighs by images of other classes."""
+    support = counts.sum(axis=1)
+    known = support + counts.sum(axis=0) > 0
+    weights = {"macro": known, "weighted": support, "micro": known * (counts.sum() - support)}[kind]
+    return float(_specificities(counts) @ weights / max(weights.sum(), 1))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchfinch.evaluation import Evaluation, RegressionEvaluation
-from torchfinch.evaluation.curves import Curve, precision_recall_curves, roc_curves
+from torchfinch.evaluation.curves import Curve, precision_recall_curves, roc_curves, told_apart_worst
 from torchfinch.files import write_whole
 from torchfinch.report.charts import Chart, Series, axis, draw
 from torchfinch.report.environment import describe_environment
@@ -66,8 +66,7 @@ def write_evaluation(
 
 def _curves(evaluation: Evaluation, targets: NDArray[Any], rows: NDArray[np.float32]) -> list[Chart]:
     """Of the classes that are told apart worst; of the second one where there are two."""
-    areas = enumerate(metrics.roc_auc for metrics in evaluation.per_class.values())
-    ranked = [place for _, place in sorted((area, place) for place, area in areas if area is not None)]
+    ranked = told_apart_worst(evaluation)
     classes = ranked[:CURVES_SHOWN] if len(evaluation.labels) > 2 else sorted(ranked)[-1:]
     if not classes:
         return []
@@ -83,7 +82,7 @@ def _curves(evaluation: Evaluation, targets: NDArray[Any], rows: NDArray[np.floa
 
 def _series(curves: Sequence[Curve], area: str) -> list[Series]:
     return [
-        Series(f"{curve.name}: {area} {curve.area:.4f}", curve.points, tone=tone, step=area == "AUC")
+        Series(f"{curve.name}: {area} {curve.area:.4f}", curve.points, tone=tone)
         for curve, tone in zip(curves, TONES, strict=False)
     ]
 

@@ -5,6 +5,7 @@ Tuning sees no more than scikit-learn's protocol.
 
 import difflib
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from sklearn.utils.validation import has_fit_parameter
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation.crossval import contents
 from torchfinch.evaluation.estimators import check_parameters, parameters_of, seeded
 from torchfinch.training import Data
 
@@ -69,6 +71,14 @@ class Problem:
             close = difflib.get_close_matches(str(self.metric), get_scorer_names(), n=1)
             hint = f"did you mean {close[0]}?" if close else "such as accuracy, f1_macro, neg_log_loss or r2"
             raise TorchfinchError(f"there is no metric {self.metric!r}", hint) from error
+
+    def patience(self, values: Values) -> int:
+        """The fold, or epoch where it is fitted only once, after which it may be given up: 2, or a third of its epochs.
+
+        In the first epochs the learning rate rises, and they say little.
+        """
+        params = {**self.estimator.get_params(), **values}
+        return max(2, math.ceil(params.get("epochs", 0) / 3)) if len(self.splits) == 1 else 2
 
     def scores(self, values: Values, told: Callable[[float], None]) -> Iterator[float]:
         """Fit a candidate once for every fold, and yield its score in each.
@@ -168,7 +178,7 @@ def _problem(
 ) -> Problem:
     estimator = seeded(clone(estimator), seed)
     measured = metric or _own_metric(estimator)
-    data = hashlib.sha256(examples.tobytes() + targets.tobytes()).hexdigest()
+    data = hashlib.sha256(contents(examples) + contents(targets)).hexdigest()
     settings = parameters_of(estimator)
     return Problem(
         name=name,

@@ -51,8 +51,8 @@ def tune(
 
     With `prune`, a candidate is given up after a fold if the best mean of its scores is below the median of the others'
     at that fold, from the sixth trial and the second fold on. Where there is one fitting, and the estimator's `fit`
-    tells of its epochs, the same goes for the score after an epoch. A candidate that fails is noted, and the study
-    goes on.
+    tells of its epochs, the same goes for the score after an epoch, from a third of its `epochs` on. A candidate that
+    fails is noted, and the study goes on.
 
     Raises:
         TorchfinchError: a value is one that the estimator cannot take, the storage cannot be
@@ -66,7 +66,7 @@ def tune(
     study = open_study(problem, space, storage)
     known = study.get_trials(deepcopy=False)
     study.sampler = _sampler(sampler, space, seed=seed + len(known))  # the seed alone would repeat the beginning
-    study.pruner = MedianPruner(n_warmup_steps=2) if prune else NopPruner()
+    study.pruner = MedianPruner() if prune else NopPruner()
     parallel = Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator_unordered")
     with usable(storage), _killed_told():
         for trial in parallel(delayed(_try)(problem, asked) for asked in _ask(study, space, wanted)):
@@ -137,17 +137,18 @@ def _try(problem: Problem, trial: optuna.Trial) -> Trial:
 
 def _score(problem: Problem, trial: optuna.Trial) -> float:
     """The mean over the folds; what is known after each, or after each epoch, is kept and decides whether to go on."""
-    steps, scores, mean = count(1), [], math.nan
+    steps, scores, mean, patience = count(1), [], math.nan, problem.patience(trial.params)
 
     def told(score: float) -> None:
-        _keep(trial, [score], step=next(steps))
-        if trial.should_prune():
+        step = next(steps)
+        _keep(trial, [score], step=step)
+        if step >= patience and trial.should_prune():
             raise optuna.TrialPruned
 
     for score in problem.scores(trial.params, told):
         scores.append(score)
         mean = _keep(trial, scores, step=next(steps))
-        if len(scores) < len(problem.splits) and trial.should_prune():
+        if patience <= len(scores) < len(problem.splits) and trial.should_prune():
             raise optuna.TrialPruned
     return mean
 
