@@ -1,5 +1,7 @@
 """Checkpoints: a training that is interrupted and goes on ends as if it had not been; broken files are told."""
 
+import itertools
+import random
 import resource
 import signal
 import subprocess
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -83,6 +86,26 @@ def test_four_epochs_are_two_and_a_resume_bit_for_bit(checkpoints: Checkpoints, 
     assert torch.equal(flat(whole), flat(resumed))
     assert [epoch.train_loss for epoch in history] == [epoch.train_loss for epoch in expected]
     assert [epoch.validation_loss for epoch in history] == [epoch.validation_loss for epoch in expected]
+
+
+def test_also_chance_of_numpy_and_python_is_the_same_after_a_resume(checkpoints: Checkpoints) -> None:
+    def noisy(stop: int | None) -> Data:
+        left = itertools.count()
+
+        def change(pixels: Tensor, _chance: torch.Generator) -> Tensor:
+            if next(left) == stop:
+                raise KeyboardInterrupt
+            return pixels + random.randint(0, 40) + torch.from_numpy(np.random.normal(0, 20, pixels.shape)).float()
+
+        return Data(labels=DATA.labels, train=DATA.train, validation=DATA.validation, augment=change)
+
+    whole, _ = fitted(small(), noisy(None), **EVERYTHING)
+    random.random(), np.random.rand()  # whatever else draws
+    with pytest.raises(KeyboardInterrupt):
+        fitted(small(), noisy(10), checkpoints=checkpoints, **EVERYTHING)
+    resumed, _ = fitted(small(), noisy(None), checkpoints=checkpoints, resume=True, **EVERYTHING)
+
+    assert torch.equal(flat(whole), flat(resumed))
 
 
 def test_a_torn_checkpoint_is_told_and_the_one_before_it_is_used(

@@ -1,8 +1,10 @@
 """The loop: what it keeps, what it counts, and when it gives up."""
 
 import math
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -95,6 +97,17 @@ def test_chance_comes_from_the_seed_alone() -> None:
 
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_fit_leaves_the_chance_of_numpy_and_python_where_it_was() -> None:
+    random.seed(3)
+    np.random.seed(3)
+    expected = random.random(), np.random.rand()
+    random.seed(3)
+    np.random.seed(3)
+    fitted()
+
+    assert (random.random(), np.random.rand()) == expected
 
 
 def test_every_image_is_seen_once_an_epoch_and_no_batch_is_tiny() -> None:

@@ -142,6 +142,20 @@ def test_a_recipe_of_ones_own_is_found_by_name(tmp_path: Path, monkeypatch: pyte
     assert load_recipe("mine").path == tmp_path / "training" / "mine.py"
 
 
+def test_all_chance_of_a_recipe_comes_from_its_seed(tmp_path: Path) -> None:
+    (tmp_path / "chance.py").write_text(
+        "import random, numpy, torch\n"
+        "from torchfinch.training import Settings\n"
+        "class Config(Settings): pass\n"
+        "def build(config): return random.random(), numpy.random.rand(), torch.rand(()).item()\n"
+    )
+    recipe = load_recipe(str(tmp_path / "chance.py"))
+    first, second, other = (recipe.made(recipe.configure({"seed": seed})) for seed in (1, 1, 2**40))
+
+    assert first == second
+    assert not set(first) & set(other)
+
+
 def test_labels_become_unique() -> None:
     labels = unique_labels(["crane", "dog", "crane"])
 

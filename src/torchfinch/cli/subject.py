@@ -81,13 +81,7 @@ def images_of(recipe: Recipe, settings: Settings) -> Data:
     Raises:
         TorchfinchError: the recipe cannot make them.
     """
-    import torch
-
-    torch.manual_seed(settings.seed)
-    try:
-        return recipe.build(settings)[0]
-    except (OSError, ValueError) as error:
-        raise TorchfinchError(f"the recipe {recipe.name}: {error}") from error
+    return recipe.made(settings)[0]
 
 
 def _of_estimator(

@@ -51,8 +51,7 @@ class _RecipeEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lear
             TorchfinchError: the recipe fits nothing, or images or targets are not such as it takes.
         """
         recipe, settings = self._settings()
-        torch.manual_seed(settings.seed)
-        data, model, preprocessing = recipe.build(settings)
+        data, model, preprocessing = recipe.made(settings)
         images = Images(_pixels(X, preprocessing), self._targets(np.asarray(y), labels=data.labels))
         data = _with_images(data, images, settings)
         self.model_, self.preprocessing_ = model, preprocessing

@@ -10,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.handler import Preprocessing
 from torchfinch.project import carried
+from torchfinch.training.chance import libraries_kept, seed_libraries
 from torchfinch.training.configure import configure
 from torchfinch.training.data import Data
 from torchfinch.training.settings import Settings
@@ -40,6 +42,20 @@ class Recipe:
             TorchfinchError: a field is unknown, missing, or its value is wrong.
         """
         return configure(self.config, *sources, owner=f"the recipe {self.name}")
+
+    def made(self, settings: Settings) -> tuple[Data, nn.Module, Preprocessing]:
+        """What `build` gives, with all chance from the settings' seed.
+
+        Raises:
+            TorchfinchError: it cannot read or accept its images.
+        """
+        torch.manual_seed(settings.seed)
+        with libraries_kept():
+            seed_libraries(settings.seed)
+            try:
+                return self.build(settings)
+            except (OSError, ValueError) as error:
+                raise TorchfinchError(f"the recipe {self.name}: {error}") from error
 
 
 def recipe_names() -> list[str]:

@@ -82,7 +82,7 @@ def train(
 def _fill(
     folder: Path, recipe: Recipe, config: Settings, *, saved: Path, resume: bool, told: Callable[[Epoch], object]
 ) -> Run:
-    data, model, preprocessing = _build(recipe, config)
+    data, model, preprocessing = recipe.made(config)
     lineage = _lineage(recipe, config, data=data)
     described = {
         "task": "classification" if data.train is None or data.train.classified else "regression",
@@ -107,14 +107,6 @@ def _fill(
         (folder / "history.jsonl").write_text("".join(lines), encoding="utf-8")
     golden = _write_golden(folder, data, described=described)
     return Run(folder=folder, history=history, evaluation=evaluation, golden=golden)
-
-
-def _build(recipe: Recipe, config: Settings) -> tuple[Data, nn.Module, Preprocessing]:
-    torch.manual_seed(config.seed)
-    try:
-        return recipe.build(config)
-    except (OSError, ValueError) as error:
-        raise TorchfinchError(f"the recipe {recipe.name}: {error}") from error
 
 
 def _fit(
