@@ -3,6 +3,7 @@
 import gzip
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,27 @@ def test_fashion_mnist_is_read_where_it_is_installed(tmp_path: Path) -> None:
     assert torch.equal(train.pixels[0, 0, 5], torch.arange(28, dtype=torch.uint8))
 
 
-def test_a_torn_file_is_told(tmp_path: Path) -> None:
+def spoilt(content: bytes) -> bytes:
+    """A gzip file whose compressed bytes are no such."""
+    whole = gzip.compress(content)
+    return whole[:10] + b"\xff" * 20 + whole[30:]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: gzip.compress(content)[:-20],
+        spoilt,
+        lambda content: gzip.compress(content[:-20]),
+        lambda content: gzip.compress(content[:9]),
+        lambda _: gzip.compress(b""),
+        lambda _: b"<html>not found</html>",
+    ],
+    ids=["torn", "corrupt", "short", "without sizes", "empty", "a page"],
+)
+def test_a_broken_file_is_told(tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
     path = installed(tmp_path) / "train-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-20])
+    path.write_bytes(spoil(gzip.decompress(path.read_bytes())))
 
     with pytest.raises(TorchfinchError, match=r"train-images-idx3-ubyte\.gz cannot be read: "):
         fashion_mnist(tmp_path)

@@ -1,6 +1,7 @@
 """Public data sets as tensors, from what is installed; a download only where nothing is."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def _idx(path: Path) -> Tensor:
     """A gzipped IDX file of bytes: four bytes of magic, the last one the number of dimensions, then their sizes."""
     try:
         content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+        sizes = np.frombuffer(content, ">i4", count=content[3], offset=4).tolist()
+        return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * len(sizes)).copy()).view(sizes)
+    except (OSError, EOFError, zlib.error, LookupError, ValueError, RuntimeError) as error:
         raise TorchfinchError(f"{path} cannot be read: {error}", "install or download it anew") from error
-    sizes = np.frombuffer(content, ">i4", count=content[3], offset=4).tolist()
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * len(sizes)).copy()).view(sizes)
