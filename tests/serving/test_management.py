@@ -9,6 +9,7 @@ import pytest
 from serving.helpers import MISSING_MODULE, plain_archive
 from waiting import within
 
+from torchfinch.archive import pack_run
 from torchfinch.errors import TorchfinchError
 from torchfinch.serving import Client, Instance, ManagementClient, readiness
 
@@ -48,6 +49,19 @@ def test_a_second_version_is_not_the_default_until_it_is_made_so(server: Instanc
         second.unregister("sizes", version="2.0")
     with Client(server.inference_url) as client:
         assert client.predict("sizes", b"abc", version="1.0").content == {"size": 3}
+
+
+@pytest.mark.parametrize(("asked", "given"), [(None, 1), (2, 2)])
+def test_an_archive_that_says_its_workers_gets_those_that_are_asked_for(
+    server: Instance, colour_run: Path, asked: int | None, given: int
+) -> None:
+    archive = pack_run(colour_run, name="more", version="1.0", output=server.store / "more.mar")
+    server.management.register(archive.name, workers=asked)
+    try:
+        assert [(r.ready, r.workers) for r in readiness(server.management, model="more")] == [(given, given)]
+    finally:
+        server.management.unregister("more")
+        archive.unlink()
 
 
 def test_workers_are_scaled_up_and_down(server: Instance) -> None:

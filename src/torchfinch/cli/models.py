@@ -37,11 +37,18 @@ def register(
     archive: Annotated[str, typer.Argument(help="A file of the server's model store.", show_default=False)],
     name: Name = "default",
     model: Annotated[str | None, typer.Option(help="The model's name; the archive's own if not given.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes; what the archive says, or 1, if not given.")
+    ] = None,
 ) -> None:
     """Load an archive and wait for its workers; a further version does not become the default."""
+    from torchfinch.archive import read_archive
+
+    instance = find(name)
+    if (instance.store / archive).is_file():  # else it is the server that says what is wrong
+        read_archive(instance.store / archive)
     with err.status(f"loading {archive} ..."):
-        find(name).management.register(archive, name=model, workers=workers)
+        instance.management.register(archive, name=model, workers=workers)
     err.print(f"registered {archive}")
 
 

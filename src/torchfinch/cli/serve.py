@@ -80,7 +80,8 @@ def _models(chosen: list[str] | None, store: Path) -> dict[str, str]:
         raise TorchfinchError(f"there is no archive in {store}", "torchfinch train digits makes one")
     models: dict[str, str] = {}
     for given, _, archive in pairs:
-        name = given or read_archive(store / archive).name
+        info = read_archive(store / archive)
+        name = given or info.name
         if name in models:
             raise TorchfinchError(
                 f"{models[name]} and {archive} are both of the model {name}",

@@ -1,5 +1,6 @@
 """TorchServe's management API over its unix socket."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 from torchfinch.errors import TorchfinchError
 
 READY = "READY"
+_REGISTERED = re.compile(r'Model "(?P<name>.+)" Version: (?P<version>\S+) registered with (?P<workers>\d+) ')
 
 
 class ManagementClient:
@@ -32,10 +34,13 @@ class ManagementClient:
         paths = [f"/models/{quote(name)}/{quote(each['modelVersion'])}" for each in described]  # not told of `all`
         return [whole for path in paths for whole in self._call("GET", path, {"customized": "true"})]
 
-    def register(self, archive: str, *, name: str | None = None, workers: int = 1) -> None:
-        """Load an archive of the model store and wait for its workers."""
-        parameters = {"url": archive, "initial_workers": str(workers), "synchronous": "true"}
-        self._call("POST", "/models", {**parameters, **({"model_name": name} if name else {})})
+    def register(self, archive: str, *, name: str | None = None, workers: int | None = None) -> None:
+        """Load an archive of the model store and wait for its workers: as many as it says, or one, if not told."""
+        parameters = {"url": archive, "initial_workers": str(workers or 1), "synchronous": "true"}
+        answer = self._call("POST", "/models", {**parameters, **({"model_name": name} if name else {})})
+        registered = _REGISTERED.match(answer["status"])
+        if workers and registered and int(registered["workers"]) != workers:  # the archive's number goes before ours
+            self.scale(registered["name"], workers, version=registered["version"])
 
     def scale(self, name: str, workers: int, *, version: str | None = None) -> None:
         """Set the number of workers and wait for them."""
