@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,8 +14,9 @@ from torchfinch.console import err, out, progress, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.serving import Instance
+    from torchfinch.serving import Client, Instance
 
+_CLASS = ("predicted_class", "label", "confidence")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 Server = Annotated[str, typer.Option("--name", help="Which server.")]
 Url = Annotated[str | None, typer.Option(help="Address of a server started otherwise, or of a router.")]
@@ -35,17 +37,17 @@ def predict(
 
     paths = list(_files(images))
     url, model = _where(name, url, model)
-    rows: list[dict[str, Any]] = []
+    rows: list[_Row] = []
     with Client(url) as client, progress() as bar:
         for path in bar.track(paths, description=model):
             rows.append(_ask(client, model, path, top_k))
             if as_json:
-                print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
+                print(json.dumps(rows[-1].line, ensure_ascii=False), flush=True)
     if csv_file:
         _write_csv(rows, csv_file)
     elif not as_json:
-        out.print(table(("image", "class", "label", "confidence", "also"), map(_cells, rows)))
-    failed = sum("error" in row for row in rows)
+        out.print(table(("image", "class", "label", "confidence", "also"), (row.cells for row in rows)))
+    failed = sum(row.error is not None for row in rows)
     if failed:
         err.print(f"{failed} of {len(rows)} images failed")
         raise typer.Exit(1)
@@ -68,7 +70,9 @@ def explain(
     from torchfinch.files import write_whole
     from torchfinch.serving import Client
 
-    [path] = _files([image])
+    path, *others = _files([image])
+    if others:
+        raise TorchfinchError(f"{image} has {1 + len(others)} images, and one is explained at a time", f"name {path}")
     url, model = _where(name, url, model)
     with Client(url) as client:
         answer = client.explain(model, path.read_bytes(), method=method, target=target, png=output.suffix != ".json")
@@ -114,36 +118,68 @@ def only_model(instance: "Instance") -> str:
     return models[0]
 
 
-def _ask(client: Any, model: str, path: Path, top_k: str | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Row:
+    """What came of one image: the answer, or why there is none."""
+
+    image: str
+    answer: Any = None
+    error: str | None = None
+
+    @property
+    def line(self) -> dict[str, Any]:
+        """For JSON: the answer's own fields beside the image."""
+        if self.error is not None:
+            return {"image": self.image, "error": self.error}
+        return {"image": self.image, **(self.answer if isinstance(self.answer, dict) else {"answer": self.answer})}
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """For CSV: a classifier's class, a regressor's numbers, any other answer as JSON; of an error nothing."""
+        if self.error is not None:
+            return {}
+        fields = self.answer if isinstance(self.answer, dict) else {}
+        if fields.keys() >= set(_CLASS):
+            return {key: fields[key] for key in _CLASS}
+        numbers = fields.get("values")
+        return numbers if isinstance(numbers, dict) else {"answer": json.dumps(self.answer, ensure_ascii=False)}
+
+    @property
+    def cells(self) -> tuple[object, ...]:
+        """For the table: image, class, label, confidence and other classes, or the first words of what there is."""
+        if not self.columns.keys() >= set(_CLASS):
+            return (self.image, None, self.error or json.dumps(self.answer, ensure_ascii=False)[:80], None, None)
+        number, label, confidence = (self.answer[key] for key in _CLASS)
+        found = self.answer.get("probabilities")
+        shares = found.items() if isinstance(found, dict) else ()
+        others = [f"{name} {_percent(share)}" for name, share in shares if name != label]
+        return (self.image, number, label, _percent(confidence), ", ".join(others[:3]))
+
+
+def _percent(share: object) -> str:
+    return f"{share:.1%}" if isinstance(share, int | float) else str(share)
+
+
+def _ask(client: "Client", model: str, path: Path, top_k: str | None) -> _Row:
     try:
         body = path.read_bytes()
     except OSError as error:
-        return {"image": str(path), "error": str(error.strerror)}
+        return _Row(str(path), error=str(error.strerror))
     answer = client.predict(model, body, top_k=top_k)
     if answer.problem:
-        return {"image": str(path), "error": answer.problem}
-    content = answer.content
-    return {"image": str(path), **(content if isinstance(content, dict) else {"answer": content})}
+        return _Row(str(path), error=answer.problem)
+    return _Row(str(path), answer.body.decode(errors="replace") if answer.content is None else answer.content)
 
 
-def _cells(row: dict[str, Any]) -> tuple[object, ...]:
-    if "error" in row:
-        return (row["image"], None, row["error"], None, None)
-    if "label" not in row:
-        return (row["image"], None, json.dumps(row)[:80], None, None)
-    others = [f"{label} {p:.1%}" for label, p in row["probabilities"].items() if label != row["label"]]
-    return (row["image"], row["predicted_class"], row["label"], f"{row['confidence']:.1%}", ", ".join(others[:3]))
-
-
-def _write_csv(rows: list[dict[str, Any]], path: Path) -> None:
+def _write_csv(rows: list[_Row], path: Path) -> None:
     from torchfinch.files import replacing
 
+    columns = dict.fromkeys(column for row in rows for column in row.columns)
+
     def write(stream: Any) -> None:
-        writer = csv.DictWriter(
-            stream, ["image", "predicted_class", "label", "confidence", "error"], extrasaction="ignore"
-        )
+        writer = csv.DictWriter(stream, list({"image": None, **columns, "error": None}))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({**row.columns, "image": row.image, "error": row.error} for row in rows)
 
     if str(path) == "-":
         write(sys.stdout)
