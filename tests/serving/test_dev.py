@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from colours import colour_image
 from flask.testing import FlaskClient
+from serving.helpers import NO_LABELS, plain_archive
 
+from torchfinch.errors import TorchfinchError
 from torchfinch.serving.dev import create_app
 
 
@@ -82,6 +84,26 @@ def test_predictions_and_explanations_answer_as_torchserve_does(client: FlaskCli
     assert good.headers["torchfinch-version"] == "1.0"
     assert bad.status_code == 400
     assert heatmap.data.startswith(b"\x89PNG")
+
+
+def test_a_version_may_be_named_as_at_torchserve(client: FlaskClient) -> None:
+    named = client.post("/predictions/colours/1.0", data=colour_image("red"), content_type="image/png")
+    heatmap = client.put("/explanations/colours/1.0", data=colour_image("red"), headers={"accept": "image/png"})
+
+    assert named.get_json()["label"] == "red"
+    assert heatmap.data.startswith(b"\x89PNG")
+    assert client.post("/predictions/colours/2.0", data=colour_image("red")).status_code == 404
+
+
+def test_a_handler_that_does_not_load_is_one_line_and_its_traceback(tmp_path: Path) -> None:
+    archive = plain_archive(tmp_path / "store", "broken", NO_LABELS)
+
+    with pytest.raises(TorchfinchError) as raised:
+        create_app(archive, tmp_path / "model")
+
+    first, second, *_ = raised.value.message.splitlines()
+    assert first == "the handler does not load: ValueError: labels.json is missing"
+    assert second == "Traceback (most recent call last):"
 
 
 def test_the_page_names_the_model_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:

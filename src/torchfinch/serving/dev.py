@@ -4,6 +4,7 @@ It answers `POST /predict` and `GET /health` beside TorchServe's routes. For pro
 """
 
 import threading
+import traceback
 from http import HTTPStatus
 from importlib import resources
 from pathlib import Path
@@ -14,6 +15,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from torchfinch.archive import ArchiveInfo, read_archive, unpack
+from torchfinch.errors import TorchfinchError
 from torchfinch.testing import FakeContext, load_handler
 
 
@@ -21,7 +23,8 @@ def create_app(archive: Path, folder: Path) -> Flask:
     """A Flask application that serves `archive`, unpacked into `folder`.
 
     Raises:
-        TorchfinchError: the file is no archive, or unsafe to unpack.
+        TorchfinchError: the file is no archive, or unsafe to unpack, or its handler does not load; its traceback is in
+            the message.
     """
     info = read_archive(archive)
     unpack(archive, folder)
@@ -30,8 +33,9 @@ def create_app(archive: Path, folder: Path) -> Flask:
     app.add_url_rule("/", view_func=routes.page)
     app.add_url_rule("/health", view_func=routes.health)
     app.add_url_rule("/predict", view_func=routes.predict, methods=["POST"])
-    app.add_url_rule(f"/predictions/{info.name}", view_func=routes.predictions, methods=["POST", "PUT"])
-    app.add_url_rule(f"/explanations/{info.name}", view_func=routes.explanations, methods=["POST", "PUT"])
+    for model in (info.name, f"{info.name}/{info.version}"):
+        app.add_url_rule(f"/predictions/{model}", view_func=routes.predictions, methods=["POST", "PUT"])
+        app.add_url_rule(f"/explanations/{model}", view_func=routes.explanations, methods=["POST", "PUT"])
     app.register_error_handler(HTTPException, _failed)
     return app
 
@@ -82,7 +86,11 @@ class _Worker:
 
     def __init__(self, folder: Path) -> None:
         self._context = FakeContext(folder)
-        self._handler = load_handler(folder, self._context)
+        try:
+            self._handler = load_handler(folder, self._context)
+        except Exception as error:
+            problem = f"the handler does not load: {type(error).__name__}: {error}\n{traceback.format_exc()}"
+            raise TorchfinchError(problem.rstrip(), "mend it, and pack the archive again") from error
         self._lock = threading.Lock()
 
     def respond(self, row: dict[str, Any], headers: dict[str, str]) -> Response:
