@@ -4,15 +4,18 @@ import csv
 import io
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from colours import colour_image
-from serving.helpers import BIN
+from serving.helpers import BIN, answering
 
 from torchfinch.serving import Instance
 from torchfinch.serving.config import free_ports
@@ -101,6 +104,51 @@ def test_the_answer_of_a_plain_handler_is_shown_as_it_is(ask: Ask, images: Path)
 
 
 @pytest.mark.slow
+def test_the_table_of_a_plain_handler_shows_its_answer(ask: Ask, images: Path) -> None:
+    assert '{"size": ' in ask("predict", images / "a.png", "--model", "sizes").stdout
+
+
+@pytest.mark.slow
+def test_the_csv_file_of_a_plain_handler_has_its_answer(ask: Ask, images: Path) -> None:
+    [row] = csv.DictReader(io.StringIO(ask("predict", images / "a.png", "--model", "sizes", "--csv", "-").stdout))
+
+    assert json.loads(row["answer"]) == {"size": (images / "a.png").stat().st_size}
+
+
+@pytest.mark.parametrize(
+    ("answer", "columns", "shown"),
+    [
+        ({"label": "cat"}, {"answer": '{"label": "cat"}'}, '{"label": "cat"}'),
+        ({"values": {"age": 3.5, "size": 2}}, {"age": "3.5", "size": "2"}, '"age": 3.5'),
+        ([1, 2], {"answer": "[1, 2]"}, "[1, 2]"),
+        ("ü", {"answer": '"ü"'}, '"ü"'),
+        (
+            {"predicted_class": 1, "label": "b", "confidence": "high", "probabilities": [0.1, 0.9]},
+            {"predicted_class": "1", "label": "b", "confidence": "high"},
+            "high",
+        ),
+    ],
+)
+def test_whatever_a_handler_answers_is_shown_and_written(
+    torchfinch: Run, images: Path, answer: object, columns: dict[str, str], shown: str
+) -> None:
+    with answering(json.dumps(answer).encode()) as url:
+        command = ("predict", images / "a.png", "--url", url, "--model", "m")
+        [row] = csv.DictReader(io.StringIO(torchfinch(*command, "--csv", "-").stdout))
+        table = torchfinch(*command).stdout
+
+    assert row == {"image": str(images / "a.png"), **columns, "error": ""}
+    assert shown in table
+
+
+def test_one_image_is_explained_at_a_time(torchfinch: Run, images: Path) -> None:
+    done = torchfinch("explain", images, "--url", "http://127.0.0.1:1", "--model", "m")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {images} has 3 images, and one is explained at a time\n")
+
+
+@pytest.mark.slow
 def test_a_server_with_several_models_asks_which(ask: Ask, images: Path) -> None:
     done = ask("predict", images / "a.png")
 
@@ -171,6 +219,32 @@ def test_an_error_is_one_sentence_and_what_to_do(torchfinch: Run, arguments: lis
     assert done.stdout == ""
 
 
+@pytest.fixture
+def unsafe(store: Path) -> Iterator[str]:
+    """An archive of the store with an entry that would leave its folder."""
+    path = store / "unsafe.mar"
+    shutil.copy(store / "sizes-1.0.mar", path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("../evil.py", "")
+    yield path.name
+    path.unlink()
+
+
+def test_an_archive_that_is_given_a_name_is_looked_at_too(torchfinch: Run, store: Path, unsafe: str) -> None:
+    done = torchfinch("serve", "--store", store, "--model", f"sizes={unsafe}")
+
+    assert done.returncode == 1
+    assert "unsafe.mar is refused: the entry '../evil.py' leaves" in done.stderr
+
+
+@pytest.mark.slow
+def test_an_archive_is_looked_at_before_it_is_registered(ask: Ask, unsafe: str) -> None:
+    done = ask("models", "register", unsafe, "--model", "unsafe")
+
+    assert done.returncode == 1
+    assert "unsafe.mar is refused: the entry '../evil.py' leaves" in done.stderr
+
+
 @pytest.mark.parametrize("chosen", [[], ["--model", "sizes-1.0.mar", "--model", "sizes-2.0.mar"]])
 def test_two_archives_of_one_model_are_named_and_not_served(torchfinch: Run, store: Path, chosen: list[str]) -> None:
     done = torchfinch("serve", "--store", store, *chosen)
@@ -233,6 +307,31 @@ def test_doctor_finds_what_is_needed(torchfinch: Run) -> None:
 
     assert done.returncode == 0, done.stderr
     assert all(found[name]["ok"] for name in ("python", "torch", "torchserve", "java", "envoy"))
+    assert {"curl", "optuna", "mlflow", "pyarrow", "mlxtend"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("address", "ok", "words"),
+    [("127.0.0.1", True, "free"), ("192.0.2.1", False, "cannot be opened on 192.0.2.1"), (None, None, "is taken")],
+)
+def test_doctor_looks_where_the_default_server_would_listen(
+    torchfinch: Run, tmp_path: Path, address: str | None, ok: bool | None, words: str
+) -> None:
+    ports = free_ports(4)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        if address is None:
+            ports[0] = taken.getsockname()[1]
+        names = ("inference", "metrics", "grpc_inference", "grpc_management")
+        hosts = [f"http://{address or '127.0.0.1'}:{ports[0]}", f"http://127.0.0.1:{ports[1]}"]
+        lines = [f"{name}_address={host}" for name, host in zip(names, hosts, strict=False)]
+        lines += [f"{name}_port={port}" for name, port in zip(names[2:], ports[2:], strict=True)]
+        (tmp_path / "config.properties").write_text("\n".join(lines))
+        found = {each["name"]: each for each in json.loads(torchfinch("doctor", "--json").stdout)}
+
+    assert found["ports"]["ok"] is ok
+    assert words in found["ports"]["detail"]
 
 
 def test_doctor_says_what_is_broken(torchfinch: Run, tmp_path: Path) -> None:

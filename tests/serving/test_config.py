@@ -1,6 +1,9 @@
 """The properties of a server: read, derived, and refused when they make no sense."""
 
+import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,20 @@ def test_free_ports_are_different_and_free() -> None:
     assert len(set(ports)) == 4
     for port in ports:
         check_free(f"http://127.0.0.1:{port}")
+
+
+def test_where_nobody_may_listen_on_the_broadcast_address_the_setting_is_named() -> None:
+    script = (
+        "from torchfinch.serving.config import check_free\n"
+        "try:\n    check_free('//127.255.255.255:71')\nexcept Exception as error:\n    print(error)\n"
+    )
+    nobody = ["unshare", "--user", "--net"]  # whom the system lets open no port below 1024
+    if shutil.which("unshare") is None or subprocess.run([*nobody, "true"], check=False).returncode:
+        pytest.skip("no namespaces here")
+    done = subprocess.run([*nobody, sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.startswith("port 71 cannot be opened on 127.255.255.255: ")
+    assert "set grpc_management_address=127.0.0.1 in config.properties" in done.stdout
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1", "unix:/tmp/x.sock"])

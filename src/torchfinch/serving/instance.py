@@ -168,10 +168,16 @@ def _settings(name: str, file: Path, *, store: Path, folder: Path, port: int | N
     merged = {**_DEFAULTS, **base, **overrides}
     merged.pop("load_models", None)
     inference_url, metrics_url = merged["inference_address"], merged["metrics_address"]
-    grpc_addresses = [f"//{merged[f'grpc_{kind}_address']}:{merged[f'grpc_{kind}_port']}" for kind in _GRPC]
-    for address in (inference_url, metrics_url, *grpc_addresses):
+    for address in addresses(merged):
         config.check_free(address)
     return _Settings(config.derive({}, merged), inference_url, f"{metrics_url}/metrics", runtime / "management.sock")
+
+
+def addresses(properties: Mapping[str, str]) -> tuple[str, ...]:
+    """Where a server of these properties listens: for inference, metrics, and gRPC inference and management."""
+    merged = {**_DEFAULTS, **properties}
+    grpc = (f"//{merged[f'grpc_{kind}_address']}:{merged[f'grpc_{kind}_port']}" for kind in _GRPC)
+    return (merged["inference_address"], merged["metrics_address"], *grpc)
 
 
 def _wait(instance: Instance, models: Mapping[str, str], timeout: float) -> None:
