@@ -1,17 +1,24 @@
 """A recipe behind scikit-learn's protocol: cloned, searched and cross-validated like any other classifier."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
+from torch import nn
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.training import load_recipe
+from torchfinch.evaluation import cross_validate
+from torchfinch.training import Data, Epoch, Images, fit, load_recipe
+from torchfinch.training import estimator as estimators
 from torchfinch.training.estimator import RecipeClassifier, RecipeRegressor
+from torchfinch.tuning import images_problem
 
 QUICK = {"epochs": 2, "width": 4}
 
@@ -73,6 +80,44 @@ def test_the_best_epoch_is_chosen_without_the_images_of_another_fold(digits: tup
     estimator = RecipeClassifier("digits", {**QUICK, "keep": "best"})
 
     assert estimator.fit(images[:200], targets[:200]).predict(images[200:]).shape == (250,)
+
+
+GROUPS, CLASSES = np.arange(120) // 4, np.arange(120) % 10
+IN_GROUPS = np.broadcast_to(GROUPS[:, None, None], (120, 8, 8)).astype(np.uint8)  # an image is its group's number
+
+
+def by_itself(estimator: RecipeClassifier, data: Data) -> None:
+    estimator.fit(IN_GROUPS, CLASSES, groups=GROUPS)
+
+
+def by_cross_validation(estimator: RecipeClassifier, data: Data) -> None:
+    cross_validate(estimator, IN_GROUPS, CLASSES, groups=GROUPS, folds=2, stratified=False)
+
+
+def by_tuning(estimator: RecipeClassifier, data: Data) -> None:
+    list(images_problem(estimator, data, name="groups").scores({}, lambda _score: None))
+
+
+@pytest.mark.parametrize("fitted_by", [by_itself, by_cross_validation, by_tuning])
+def test_the_best_epoch_is_not_chosen_by_images_of_groups_that_are_learnt(
+    fitted_by: Callable[[RecipeClassifier, Data], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Data] = []
+
+    def watched(model: nn.Module, data: Data, **named: Any) -> list[Epoch]:
+        seen.append(data)
+        return fit(model, data, **named)
+
+    monkeypatch.setattr(estimators, "fit", watched)
+    images = Images(torch.from_numpy(IN_GROUPS.copy())[:, None], torch.from_numpy(CLASSES), torch.from_numpy(GROUPS))
+    data = Data(labels=tuple("0123456789"), train=images[:100], validation=images[100:])
+    fitted_by(RecipeClassifier("digits", {"epochs": 1, "width": 4, "keep": "best"}), data)
+
+    assert seen
+    for each in seen:
+        assert each.train
+        assert each.validation
+        assert not set(each.train.pixels[:, 0, 0, 0].tolist()) & set(each.validation.pixels[:, 0, 0, 0].tolist())
 
 
 def test_a_mistyped_field_is_named_with_the_nearest() -> None:

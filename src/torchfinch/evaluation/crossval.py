@@ -17,7 +17,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from torchfinch.console import err, progress
 from torchfinch.errors import TorchfinchError
-from torchfinch.evaluation.estimators import parameters_of, seeded
+from torchfinch.evaluation.estimators import fit_groups, parameters_of, seeded
 from torchfinch.evaluation.folds import CrossValidation, Fold, Plan, begin, keep
 from torchfinch.evaluation.scoring import fold_scores
 
@@ -69,7 +69,7 @@ def cross_validate(
     with progress() as bar:
         task = bar.add_task(plan.name, total=folds, completed=len(done), note="")
         parts = [part for part in enumerate(_parts(plan, targets, groups), start=1) if part[0] not in done]
-        for fold in _train(estimator, images, targets, parts=parts, jobs=jobs):
+        for fold in _train(estimator, images, targets, groups, parts=parts, jobs=jobs):
             done[fold.number] = fold
             if folder:
                 keep(fold, folder, plan)
@@ -104,12 +104,18 @@ def _parts(plan: Plan, targets: Array, groups: Array | None) -> Iterator[tuple[A
 
 
 def _train(
-    estimator: BaseEstimator, images: Array, targets: Array, *, parts: list[tuple[int, tuple[Array, Array]]], jobs: int
+    estimator: BaseEstimator,
+    images: Array,
+    targets: Array,
+    groups: Array | None,
+    *,
+    parts: list[tuple[int, tuple[Array, Array]]],
+    jobs: int,
 ) -> Iterator[Fold]:
     """The numbered parts, as they end."""
     quiet = jobs > 1 or not err.is_terminal
     work = (
-        delayed(_run)(estimator, images, targets, number=number, train=train, test=test, quiet=quiet)
+        delayed(_run)(estimator, images, targets, groups, number=number, train=train, test=test, quiet=quiet)
         for number, (train, test) in parts
     )
     try:
@@ -120,12 +126,20 @@ def _train(
 
 
 def _run(
-    estimator: BaseEstimator, images: Array, targets: Array, *, number: int, train: Array, test: Array, quiet: bool
+    estimator: BaseEstimator,
+    images: Array,
+    targets: Array,
+    groups: Array | None,
+    *,
+    number: int,
+    train: Array,
+    test: Array,
+    quiet: bool,
 ) -> Fold:
     start = perf_counter()
     try:
         with _silence(quiet):
-            fitted = clone(estimator).fit(images[train], targets[train])
+            fitted = clone(estimator).fit(images[train], targets[train], **fit_groups(estimator, groups, train))
             scores = fold_scores(fitted, images[test], targets[test])
     except TorchfinchError as error:
         raise TorchfinchError(f"fold {number}: {error.message}", error.hint) from error

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils.validation import has_fit_parameter
 
 from torchfinch.errors import TorchfinchError
 
@@ -52,6 +53,11 @@ def load_estimator(name: str, values: Mapping[str, Any]) -> Pipeline:
         raise TorchfinchError(f"{name} cannot be made: {error}", "in Python, cross_validate() takes it made") from error
     check_parameters(attribute, values, known=estimator.get_params())
     return make_pipeline(FlatPixels(), estimator.set_params(**{each: _read(text) for each, text in values.items()}))
+
+
+def fit_groups(estimator: BaseEstimator, groups: NDArray[Any] | None, index: NDArray[np.int64]) -> dict[str, Any]:
+    """The groups of some images as an argument of `fit`, where it takes them."""
+    return {} if groups is None or not has_fit_parameter(estimator, "groups") else {"groups": groups[index]}
 
 
 def check_parameters(owner: str, names: Iterable[str], *, known: Iterable[str]) -> None:

@@ -41,18 +41,21 @@ class _RecipeEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lear
         X: ArrayLike,  # noqa: N803 - scikit-learn's names
         y: ArrayLike,
         *,
+        groups: ArrayLike | None = None,
         told: Callable[[Epoch], object] = lambda _epoch: None,
     ) -> Self:
         """Build the network anew and fit it; the same images and settings give the same weights on one machine.
 
-        `told` hears of every epoch that ends, when the estimator already answers as it has learnt so far.
+        Images of one number in `groups`, shape (N,), are all learnt from, or all validated by. `told` hears of every
+        epoch that ends, when the estimator already answers as it has learnt so far.
 
         Raises:
             TorchfinchError: the recipe fits nothing, or images or targets are not such as it takes.
         """
         recipe, settings = self._settings()
         data, model, preprocessing = recipe.made(settings)
-        images = Images(_pixels(X, preprocessing), self._targets(np.asarray(y), labels=data.labels))
+        known = None if groups is None else torch.from_numpy(np.unique(groups, return_inverse=True)[1])
+        images = Images(_pixels(X, preprocessing), self._targets(np.asarray(y), labels=data.labels), known)
         data = _with_images(data, images, settings)
         self.model_, self.preprocessing_ = model, preprocessing
         fit(model, data, preprocessing=preprocessing, settings=settings, told=told)

@@ -21,7 +21,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation.crossval import contents
-from torchfinch.evaluation.estimators import check_parameters, parameters_of, seeded
+from torchfinch.evaluation.estimators import check_parameters, fit_groups, parameters_of, seeded
 from torchfinch.training import Data
 
 Values = Mapping[str, Any]
@@ -42,6 +42,8 @@ class Problem:
     """Before the name of a value: `svc__` where it is set in that step of a pipeline, else nothing."""
     examples: NDArray[Any]
     targets: NDArray[Any]
+    groups: NDArray[np.int64] | None
+    """A number for each example; those of one number stay together, also where a fit chooses an epoch by some."""
     splits: tuple[Split, ...]
     """One for every fold."""
     metric: str | None
@@ -90,7 +92,8 @@ class Problem:
             score = partial(self.scorer(estimator), estimator, self.examples[judge], self.targets[judge])
             by_epoch = len(self.splits) == 1 and has_fit_parameter(estimator, "told")
             listening = {"told": lambda _epoch, score=score: told(float(score()))} if by_epoch else {}
-            estimator.fit(self.examples[learn], self.targets[learn], **listening)
+            grouped = fit_groups(estimator, self.groups, learn)
+            estimator.fit(self.examples[learn], self.targets[learn], **grouped, **listening)
             yield float(score())
 
 
@@ -148,7 +151,7 @@ def images_problem(
     examples = torch.cat([data.train.pixels, data.validation.pixels]).numpy()
     targets = torch.cat([data.train.targets, data.validation.targets]).numpy()
     targets = targets[:, 0] if targets.shape[1:] == (1,) else targets
-    groups = _groups(data) if folds else None
+    groups = _groups(data)
     everything = np.arange(len(targets))
     own = (everything[: len(data.train)], everything[len(data.train) :])
     return _problem(
@@ -157,10 +160,11 @@ def images_problem(
         targets,
         name=name,
         step=step,
+        groups=groups,
         splits=_share_out(targets, groups, folds=folds, classes=data.train.classified, seed=seed) if folds else (own,),
         metric=metric,
         seed=seed,
-        identity={"folds": folds, "code": code, **({} if groups is None else {"grouped": True})},
+        identity={"folds": folds, "code": code, **({} if groups is None or not folds else {"grouped": True})},
     )
 
 
@@ -174,6 +178,7 @@ def _problem(
     metric: str | None,
     seed: int,
     identity: Values,
+    groups: NDArray[np.int64] | None = None,
     step: str = "",
 ) -> Problem:
     estimator = seeded(clone(estimator), seed)
@@ -186,6 +191,7 @@ def _problem(
         step=step,
         examples=examples,
         targets=targets,
+        groups=groups,
         splits=splits,
         metric=measured,
         identity={"settings": settings, "data": data, "seed": seed, "metric": measured, **identity},
