@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from torchfinch.evaluation import claim_of_folds, compare_folds, cross_validate, load_estimator
-from torchfinch.files import sha256, write_whole
+from torchfinch.evaluation import claim_of_folds, code_digest, compare_folds, cross_validate, load_estimator
+from torchfinch.files import write_whole
 from torchfinch.training import load_recipe
 from torchfinch.training.estimator import RecipeClassifier
 
@@ -42,7 +42,7 @@ def main(
             name=name,
             jobs=2,
             folder=folder / f"all-{name}",
-            code=sha256(recipe.path) if name == "digits" else "",
+            code=code_digest(recipe.path) if name == "digits" else "",
         )
         for name, estimator in estimators.items()
     )

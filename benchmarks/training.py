@@ -9,9 +9,12 @@ the test images are looked at once in each, at its end. Beside it the images per
 small network, the same batch and the same optimizer, rounds interleaved. On a CPU each process has one thread, and
 seconds of the CPU are told beside those of the clock.
 
-Writes benchmarks/results/training_DEVICE.json after every process; what is in it already is not measured again.
+Hours on a CPU. Writes benchmarks/results/training_DEVICE.json after every process: a list with an entry for each
+machine, CPU, state of the code and way to measure. What the entry of this one has already is not measured again; the
+others stay as they are.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -30,7 +33,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from torchfinch.files import write_whole
+from torchfinch.evaluation import code_digest
+from torchfinch.files import sha256, write_whole
 from torchfinch.handler import Preprocessing
 from torchfinch.training import Data, Epoch, FitSettings, Images, Optimizer, Schedule, fit, load_recipe
 
@@ -201,10 +205,12 @@ def run(
 ) -> None:
     """The whole benchmark, or what is missing of it."""
     path = ROOT / "benchmarks" / "results" / f"training_{device}.json"
-    asked = {"machine": machine(device), "goal": GOAL, "together": together, "workers": workers, "recipe": epochs}
-    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"runs": []}
-    if {key: result.get(key) for key in asked} != asked:
-        result = {"runs": [], **asked}
+    asked = {"goal": GOAL, "together": together, "workers": workers, "recipe": epochs}
+    asked |= {"machine": machine(device), "cpu": cpu(), "code": code()}
+    results: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    result = next((each for each in results if asked.items() <= each.items()), None)
+    if result is None:
+        results.append(result := {"runs": [], **asked})
     known = {(row["kind"], row["seed"]) for row in result["runs"]}
     rounds = [[(kind, seed)] for seed in range(ROUNDS) for kind in ("plain-lenet", "recipe-lenet")]
     for kind in ("recipe", "plain"):
@@ -213,9 +219,9 @@ def run(
     for jobs in rounds:
         new = [job for job in jobs if job not in known]
         result["runs"] += measured(new, device=device, workers=workers, epochs=epochs)
-        write_whole(path, json.dumps(result, indent=1) + "\n")
+        write_whole(path, json.dumps(results, indent=1) + "\n")
     result |= compared(result["runs"], "cpu_seconds" if device == "cpu" else "seconds")
-    write_whole(path, json.dumps(result, indent=1) + "\n")
+    write_whole(path, json.dumps(results, indent=1) + "\n")
     same = result["same_network_times_faster"]
     print(f"{result['times_faster']:.1f} times faster; the same network {same:.1f} times")
 
@@ -249,6 +255,20 @@ def measured(jobs: Sequence[tuple[str, int]], *, device: str, workers: int, epoc
 def machine(device: str) -> str:
     name = torch.cuda.get_device_properties(0).name if device.startswith("cuda") else platform.machine()
     return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def cpu() -> str:
+    """The model of the processor, where the kernel tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def code() -> str:
+    """SHA-256 of all that is measured: this file, the recipe, the loop, and what is done to an image."""
+    package = ROOT / "src" / "torchfinch"
+    files = [Path(__file__), package / "handler" / "preprocessing.py", *sorted((package / "training").glob("*.py"))]
+    digests = [code_digest(ROOT / "training" / "fashion.py"), *map(sha256, files)]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 if __name__ == "__main__":
