@@ -72,10 +72,11 @@ def test_step_decay() -> None:
     assert found == pytest.approx([0.5 ** (step // 4 // 3) for step in range(40)])
 
 
-def test_cosine_annealing() -> None:
-    expected = [0.5 * (1 + math.cos(math.pi * step / 40)) for step in range(40)]
+@pytest.mark.parametrize("floor", [0, 0.1])
+def test_cosine_annealing_ends_at_its_floor(floor: float) -> None:
+    expected = [floor + (1 - floor) / 2 * (1 + math.cos(math.pi * step / 40)) for step in range(40)]
 
-    assert rates(warm_up=0, schedule={"name": "cosine"}) == pytest.approx(expected)
+    assert rates(warm_up=0, schedule={"name": "cosine", "floor": floor}) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["cosine", "step", "constant"])

@@ -67,7 +67,7 @@ def _one_cycle(optimizer: Optimizer, settings: FitSettings, *, steps: int) -> LR
 def _after_warm_up(optimizer: Optimizer, settings: FitSettings, *, steps: int, steps_per_epoch: int) -> LRScheduler:
     schedule = settings.schedule
     if schedule.name == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=steps)
+        return CosineAnnealingLR(optimizer, T_max=steps, eta_min=schedule.floor * settings.learning_rate)
     if schedule.name == "step":
         return StepLR(optimizer, step_size=schedule.every * steps_per_epoch, gamma=schedule.factor)
     return ConstantLR(optimizer, factor=1)

@@ -50,6 +50,7 @@ class Schedule(Section):
     )
     every: int = Field(default=10, ge=1, description="of step: epochs between two drops")
     factor: float = Field(default=0.1, gt=0, lt=1, description="of step: what a drop multiplies by")
+    floor: float = Field(default=0, ge=0, lt=1, description="of cosine: where it ends, as a share of the learning rate")
     swing: float = Field(
         default=0, ge=0, lt=1, description="of one_cycle: how much lower momentum is at the highest rate"
     )
