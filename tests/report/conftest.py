@@ -49,6 +49,8 @@ def make_run(folder: Path, *, labels: Sequence[str] = LABELS, epochs: int = 20) 
             "validation_accuracy": 0.989 - 0.6 * math.exp(-epoch / 2) + chance.random() * 0.004,
             "learning_rate": 0.003 * math.cos(epoch / epochs * math.pi / 2),
             "seconds": 0.41,
+            "data_seconds": 0.0625,
+            "class_accuracy": [1.0, None, *([0.99] * (len(labels) - 4)), 0.9, 0.8],
             "images_per_second": 2800.0,
         }
         for epoch in range(1, epochs + 1)

@@ -123,6 +123,13 @@ def test_training_is_shown_with_curves_matrix_classes_and_lineage(page: Page) ->
     assert "precision recall specificity F1 ROC AUC images" in words
 
 
+def test_of_the_last_epoch_the_worst_classes_are_shown_and_of_each_the_time_for_data(page: Page) -> None:
+    words = Parsed(page()).words
+    assert "Least known in the last epoch, of the validation images: nine 80.0 %, eight 90.0 %, five 99.0 %." in words
+    assert "seconds of them for data" in words
+    assert "0.41 0.0625" in words
+
+
 def test_the_load_test_is_shown_by_version_with_limits_and_reasons(page: Page) -> None:
     words = Parsed(page()).words
     for expected in ("version 1.0", "version 2.0", "p99", "119 ms", "✗ broken", "✓ kept", "the queue is full"):

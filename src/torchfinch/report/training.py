@@ -12,7 +12,11 @@ from torchfinch.report.reading import reading
 from torchfinch.report.scores import Scores, describe_scores
 from torchfinch.report.words import number, percent, plural, score
 
-EPOCH_COLUMNS = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy", "learning_rate", "seconds")
+EPOCH_COLUMNS = (
+    *("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
+    *("learning_rate", "seconds", "data_seconds"),
+)
+_WORST = 3
 AGAIN = "torchfinch train NAME writes it anew"
 
 
@@ -25,6 +29,8 @@ class Run:
     lineage: tuple[tuple[str, str], ...]
     charts: tuple[Chart, ...]
     epochs: tuple[tuple[str, ...], ...]
+    worst: str
+    """The classes of which the last epoch knew the fewest validation images; empty where nobody counted."""
     scores: Scores | None
 
     @property
@@ -50,9 +56,10 @@ def read_run(folder: Path) -> Run:
         lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
         epochs = [json.loads(line) for line in lines]
         charts, rows = _curves(epochs, loss=_loss(model)), tuple(map(_row, epochs))
+        worst = _worst(model.get("labels") or [], epochs[-1].get("class_accuracy") or []) if epochs else ""
     with reading(evaluation, what="evaluation", hint=AGAIN):
         scores = describe_scores(json.loads(evaluation.read_text(encoding="utf-8"))) if evaluation.exists() else None
-    return Run(folder.resolve().name, accuracy, lineage, charts=charts, epochs=rows, scores=scores)
+    return Run(folder.resolve().name, accuracy, lineage, charts=charts, epochs=rows, worst=worst, scores=scores)
 
 
 def _loss(model: Mapping[str, Any]) -> str:
@@ -85,6 +92,11 @@ def _series(name: str, key: str, epochs: Sequence[Mapping[str, Any]], *, tone: s
 def _row(epoch: Mapping[str, Any]) -> tuple[str, ...]:
     values = (epoch.get(key) for key in EPOCH_COLUMNS)
     return (str(epoch["epoch"]), *("" if value is None else number(float(value)) for value in values))
+
+
+def _worst(labels: Sequence[str], accuracies: Sequence[float | None]) -> str:
+    known = [(share, label) for label, share in zip(labels, accuracies, strict=False) if share is not None]
+    return ", ".join(f"{label} {score(share)}" for share, label in sorted(known)[:_WORST])
 
 
 def _identity(model: Mapping[str, Any]) -> dict[str, Any]:
