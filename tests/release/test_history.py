@@ -1,6 +1,7 @@
 """What is written down, and what can be decided again from it."""
 
 import re
+import time
 from io import StringIO
 
 import pytest
@@ -9,7 +10,7 @@ from rich.console import Console
 
 from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import Arm, Phase
-from torchfinch.release.view import board, is_decision
+from torchfinch.release.view import board, clock, is_decision
 
 
 def test_checks_carry_value_limit_and_sample_sizes(play: Play) -> None:
@@ -30,6 +31,11 @@ def test_a_look_on_a_terminal_has_its_numbers_in_units(play: Play) -> None:
     shown = written.getvalue()
     assert re.search(r"error rate against stable +2 % +4 % +ok", shown)
     assert re.search(r"mean latency against stable +150 ms +200 ms +ok", shown)
+
+
+def test_times_of_another_day_have_their_date() -> None:
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", clock(time.time()))
+    assert re.fullmatch(r"2001-09-\d\d \d\d:\d\d:\d\d", clock(1e9))
 
 
 def test_a_history_replays_to_the_same_decisions(play: Play) -> None:

@@ -106,8 +106,9 @@ def is_decision(record: Record, before: Record | None) -> bool:
 
 
 def clock(when: float) -> str:
-    """Local time of day."""
-    return time.strftime("%H:%M:%S", time.localtime(when))
+    """Local time of day, with the date where that is not today."""
+    then, now = time.localtime(when), time.localtime()
+    return time.strftime("%H:%M:%S" if then[:3] == now[:3] else "%Y-%m-%d %H:%M:%S", then)
 
 
 def duration(seconds: float) -> str:
