@@ -1,6 +1,7 @@
 """The page in a real browser."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -9,15 +10,18 @@ import pytest
 from dashboard.conftest import TOKEN, Played
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+MISSING = "needs Chromium on the PATH: apt install chromium"
+REQUIRED = os.environ.get("CI") == "true"
 sync_api: Any = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH: apt install chromium"),
+    pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason=MISSING),
 ]
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    assert CHROMIUM, MISSING
     with sync_api.sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started

@@ -142,6 +142,10 @@ class Traffic(World):
             patched.setenv("KUBECONFIG", str(kubeconfig))
             self.api = Api()
         self.apps: list[App] = []
+        self.refused: dict[str, str] = {}
+        """By namespace: why the gateway does not accept the route."""
+        self.silent: set[str] = set()
+        """Tracks that get no requests."""
         super().__init__(Cluster(kubeconfig, "default"))
         self._cluster("apply", "--server-side", "-f", f"{os.environ['KUBEBUILDER_ASSETS']}/manifests/istio")
         assert within(30, lambda: self._cluster.run("get", "virtualservices").returncode == 0)
@@ -168,6 +172,8 @@ class Traffic(World):
         route = app.get(HTTP_ROUTES)
         held = {"status": "True", "reason": "Accepted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
         newest = {**held, "observedGeneration": route["metadata"]["generation"]}
+        if app.namespace in self.refused:
+            newest |= {"status": "False", "reason": "NotAllowed", "message": self.refused[app.namespace]}
         conditions = [{"type": kind, **newest} for kind in ("Accepted", "ResolvedRefs")]
         parents = [{"parentRef": {"name": "gw"}, "controllerName": "a.test/gateway", "conditions": conditions}]
         if route.get("status") != {"parents": parents}:
@@ -180,7 +186,7 @@ class Traffic(World):
             behind = [pod for pod in pods if pod["metadata"]["labels"]["track"] == track]
             for pod in behind:
                 counts = self.counted.setdefault(pod["metadata"]["name"], [0, 0])
-                new = 200 * weight // max(sum(weights), 1) // len(behind)
+                new = 0 if track in self.silent else 200 * weight // max(sum(weights), 1) // len(behind)
                 counts[0] += new
                 counts[1] += new * self.error_rate.get(pod["metadata"]["labels"]["app.kubernetes.io/version"], 0.0)
 

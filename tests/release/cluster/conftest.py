@@ -24,9 +24,24 @@ from waiting import within
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
-MISSING = "needs a control plane: set TORCHFINCH_ENVTEST (cluster.py) and KUBEBUILDER_ASSETS (its binaries)"
+MISSING = (
+    "needs a control plane: set TORCHFINCH_ENVTEST to the folder of cluster.py, which starts it, and"
+    " KUBEBUILDER_ASSETS to that of its binaries. `setup-envtest use -p path` gets kube-apiserver, etcd and kubectl and"
+    " prints their folder (go install sigs.k8s.io/controller-runtime/tools/setup-envtest@latest);"
+    " kube-controller-manager, kube-scheduler, kwok and envoy-gateway come from their own releases"
+)
 NAMES = ("ts_inference_requests_total", "Requests5XX", "torchfinch_stage_seconds_sum", "torchfinch_stage_seconds_count")
 Object = dict[str, Any]
+
+
+def tools() -> tuple[Path, Path]:
+    """The folders of `cluster.py` and of the binaries; else the test is skipped, or fails where it must run."""
+    envtest, assets = os.environ.get("TORCHFINCH_ENVTEST"), os.environ.get("KUBEBUILDER_ASSETS")
+    if envtest and assets:
+        return Path(envtest), Path(assets)
+    if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
+        pytest.fail(MISSING)
+    pytest.skip(MISSING)
 
 
 class Cluster:
@@ -186,19 +201,15 @@ class Controller:
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The kubeconfig of a control plane that has all definitions."""
-    envtest, assets = os.environ.get("TORCHFINCH_ENVTEST"), os.environ.get("KUBEBUILDER_ASSETS")
-    if not (envtest and assets):
-        if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+    envtest, assets = tools()
     data = tmp_path_factory.mktemp("control-plane")
-    command = [sys.executable, str(Path(envtest) / "cluster.py"), "up", str(data)]
+    command = [sys.executable, str(envtest / "cluster.py"), "up", str(data)]
     process = subprocess.Popen([*command, "--with", "controllers", "--with", "kwok"], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     try:
         assert "KUBECONFIG" in process.stdout.readline()
         kubectl = Cluster(data / "kubeconfig", "default")
-        kubectl("apply", "--server-side", "-f", str(Path(assets) / "manifests" / "gateway-api"))
+        kubectl("apply", "--server-side", "-f", str(assets / "manifests" / "gateway-api"))
         kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
         established = ("wait", "crd/canaryreleases.torchfinch.dev", "--for=condition=Established", "--timeout=30s")
         assert within(30, lambda: kubectl.run(*established).returncode == 0)  # it fails before there are conditions

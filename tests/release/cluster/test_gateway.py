@@ -1,23 +1,18 @@
 """What the controller writes into routes, done by a real Envoy Gateway."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from release.cluster.conftest import MISSING
+from release.cluster.conftest import tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_gateway_copies_requests_loads_a_baseline_and_lets_requests_choose_their_version(tmp_path: Path) -> None:
-    if not {"TORCHFINCH_ENVTEST", "KUBEBUILDER_ASSETS"} <= os.environ.keys():
-        if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
-    tool = Path(os.environ["TORCHFINCH_ENVTEST"]) / "cluster.py"
+    tool = tools()[0] / "cluster.py"
     script = Path(__file__).with_name("gateway.py")
     command = [sys.executable, str(tool), "netns", "--", sys.executable, str(script), str(tmp_path / "data")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
