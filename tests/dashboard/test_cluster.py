@@ -33,9 +33,15 @@ class ApiServer:
         meta = {"name": "digits", "namespace": "ml", "uid": "1", "generation": 1, "resourceVersion": "1"}
         self.found: Object = {"metadata": meta, "spec": spec, "status": {}}
         self.merged: list[Object] = []
+        self.listings, self.gone = 0, False
 
     def get(self, path: str, **query: object) -> Object:
-        return {"items": [self.found]} if path.endswith("canaryreleases") else self.found
+        assert not path.endswith("canaryreleases")
+        return self.found
+
+    def list_all(self, path: str) -> tuple[list[Object], str]:
+        self.listings += 1
+        return [] if self.gone else [self.found], "1"
 
     def merge(self, path: str, body: Object) -> Object:
         self.merged.append({"path": path, **body})
@@ -127,8 +133,38 @@ def test_a_page_that_is_opened_late_tells_the_release_by_its_decisions(
     assert "Mean latency" in shown
 
 
-def test_every_look_since_it_was_opened_is_drawn(server: ApiServer, looks: Iterator[None]) -> None:
-    source = ClusterReleases(cast(Api, server), namespace="ml")
+def test_pages_that_are_open_at_once_share_a_listing_and_a_word_is_seen_at_once(server: ApiServer) -> None:
+    now = 0.0
+    source = ClusterReleases(cast(Api, server), namespace="ml", clock=lambda: now)
+    for _ in range(3):
+        assert len(source.standings()) == 1
+    assert server.listings == 1
+    now = 1.5
+    source.standings()
+    assert server.listings == 2
+    source.ask("digits", "pause")
+    source.standings()
+    assert server.listings == 3
+
+
+def test_a_release_that_is_gone_is_forgotten_with_its_looks(
+    server: ApiServer, world: World, looks: Iterator[None]
+) -> None:
+    source = ClusterReleases(cast(Api, server), namespace="ml", clock=lambda: world.now)
+    for _ in range(6):
+        next(looks)
+        source.standings()
+    server.gone, world.now = True, world.now + 5
+    assert source.standings() == []
+    server.gone, world.now = False, world.now + 5
+    source.standings()
+    kept = server.found["status"]["decisions"]
+    [records] = source.story("digits").releases
+    assert len(records) <= len(kept) + 1, "its decisions, and the look that is seen now"
+
+
+def test_every_look_since_it_was_opened_is_drawn(server: ApiServer, world: World, looks: Iterator[None]) -> None:
+    source = ClusterReleases(cast(Api, server), namespace="ml", clock=lambda: world.now)
     for _ in range(6):
         next(looks)
         source.standings()
@@ -139,14 +175,17 @@ def test_every_look_since_it_was_opened_is_drawn(server: ApiServer, looks: Itera
     assert "The last look" in page(source)
 
 
-def test_a_new_release_forgets_the_looks_of_the_one_before(server: ApiServer, looks: Iterator[None]) -> None:
-    source = ClusterReleases(cast(Api, server), namespace="ml")
+def test_a_new_release_forgets_the_looks_of_the_one_before(
+    server: ApiServer, world: World, looks: Iterator[None]
+) -> None:
+    source = ClusterReleases(cast(Api, server), namespace="ml", clock=lambda: world.now)
     next(looks)
     for _ in range(10):
         next(looks)
         source.standings()
     server.found = {**server.found, "status": {}}
     server.merge(COLLECTION, {})
+    world.now += 5
     source.standings()
     assert source.story("digits").releases == ()
 

@@ -1,7 +1,8 @@
 """The CanaryReleases of a cluster, as far as their status and what was seen since the page was opened go."""
 
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from torchfinch.dashboard.source import Standing, Story, Word
 from torchfinch.errors import TorchfinchError
@@ -14,14 +15,19 @@ from torchfinch.report.decisions import Record
 
 _MOST = 2000
 """Looks of one release that are kept."""
+_SHARED_SECONDS = 1.5
+"""So long all open pages share one listing; each asks every two seconds."""
 
 
 class ClusterReleases:
     """The releases of a namespace, or of all; asked of the API server whenever somebody looks."""
 
-    def __init__(self, api: Api, *, namespace: str | None) -> None:
+    def __init__(self, api: Api, *, namespace: str | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._api = api
         self._namespace = namespace
+        self._clock = clock
+        self._listing = threading.Lock()
+        self._listed: tuple[float, list[Standing]] | None = None
         self._known: dict[str, tuple[str, Standing]] = {}
         self._looks: dict[tuple[str, float | None], list[Record]] = {}
         self._lock = threading.Lock()
@@ -33,7 +39,10 @@ class ClusterReleases:
 
     def standings(self) -> Sequence[Standing]:
         """Every CanaryRelease; one whose spec cannot be read has no numbers."""
-        return [self._standing(found) for found in self._api.get(RELEASES.path(self._namespace))["items"]]
+        with self._listing:
+            if self._listed is None or self._clock() - self._listed[0] >= _SHARED_SECONDS:
+                self._listed = self._clock(), self._list()
+            return self._listed[1]
 
     def story(self, name: str) -> Story:
         """One of them: the decisions that its status keeps, and every look since the page was opened."""
@@ -49,6 +58,17 @@ class ClusterReleases:
     def ask(self, name: str, word: Word) -> None:
         """Change the spec, with the rights of whoever opened the page."""
         self._api.merge(self._path(name), {"spec": wish(word)})
+        with self._listing:
+            self._listed = None
+
+    def _list(self) -> list[Standing]:
+        """All of them as they are now; what was known of others is forgotten."""
+        standings = [self._standing(found) for found in self._api.list_all(RELEASES.path(self._namespace))[0]]
+        names = {standing.name for standing in standings}
+        with self._lock:
+            self._known = {name: known for name, known in self._known.items() if name in names}
+            self._looks = {release: looks for release, looks in self._looks.items() if release[0] in names}
+        return standings
 
     def _path(self, name: str) -> str:
         namespace, _, own = name.rpartition("/")
@@ -61,7 +81,8 @@ class ClusterReleases:
         version, standing = self._known.get(name, ("", None))
         if standing is None or version != meta["resourceVersion"]:
             standing = _read(name, found)
-            self._known[name] = (meta["resourceVersion"], standing)
+            with self._lock:
+                self._known[name] = (meta["resourceVersion"], standing)
             if standing.newest:
                 self._keep((name, standing.state.started), standing.newest)
         return standing
