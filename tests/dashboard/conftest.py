@@ -43,7 +43,7 @@ class Played:
         for record in self.world.history[self._written :]:
             self.store.append(record)
         self._written = len(self.world.history)
-        self.store.save(self.world.load())
+        self.store.save(self.spec, self.world.load())
 
     def promoted(self) -> None:
         """All looks until the canary is stable."""

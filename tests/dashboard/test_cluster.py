@@ -80,7 +80,6 @@ def looked(server: ApiServer, world: World, log: TextIO) -> Iterator[None]:
         cast(Cache, Kept(server)),
         namespace="ml",
         name="digits",
-        read_spec=lambda: parse_spec(server.found),
         view=lambda: world.observe(parse_spec(server.found)),
         measured=lambda: "",
         log=log,

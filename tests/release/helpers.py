@@ -14,11 +14,12 @@ import psutil
 import yaml
 
 from torchfinch.release.controller import Controller, Tick
+from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.router import EnvoyRouter, edge
 from torchfinch.release.local.servers import local_controller, read_manifest
 from torchfinch.release.local.store import FileStore
 from torchfinch.release.manifest.spec import Spec
-from torchfinch.release.state import Phase
+from torchfinch.release.state import Phase, Reading
 from torchfinch.serving.config import free_ports
 
 HERE = Path(__file__).parent
@@ -110,6 +111,10 @@ class Release:
     def controller(self) -> Controller:
         """A controller that knows nothing but what is in the folder."""
         return local_controller(self.manifest, router=self.router, store=self.store)
+
+    def read(self) -> Reading:
+        """What Envoy has counted."""
+        return EnvoyEvidence(self.router).read(read_manifest(self.manifest).spec)
 
     def run(self, *, until: Callable[[Tick], bool] = lambda tick: tick.outcome is not None) -> Tick:
         """Control the release until it has ended, or two minutes are over."""

@@ -34,7 +34,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
     while controller.tick().outcome is None:
         world.serve(1000, error_rate={"two": 0.1})
         world.now += 5
-    store.save(world.load())
+    store.save(SPEC, world.load())
     for record in world.history:
         store.append(record)
     return store
@@ -131,5 +131,5 @@ def test_a_state_that_cannot_be_read_says_what_to_do(store: FileStore) -> None:
 def test_the_state_is_read_as_it_was_written(store: FileStore) -> None:
     state = store.load()
     assert state.phase is Phase.ROLLED_BACK
-    store.save(state)
+    store.save(SPEC, state)
     assert store.load() == state

@@ -14,7 +14,6 @@ import pytest
 from release.helpers import HERE, Release, release
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.store import read_history
 from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import LATENCY_EDGES, Counters, Phase
@@ -227,7 +226,7 @@ def test_a_restarted_envoy_gets_its_weights_back(tmp_path: Path) -> None:
             controller.tick()
 
         assert it.weights == {"a": 95, "b": 5}
-        assert only(EnvoyEvidence(it.router).read().canary).requests == 0
+        assert only(it.read().canary).requests == 0
 
 
 def test_without_envoys_admin_socket_the_weight_holds_and_traffic_flows(tmp_path: Path) -> None:
@@ -301,7 +300,7 @@ def test_every_kind_of_failure_is_counted_once(tmp_path: Path) -> None:
     with release(tmp_path, "good 2", stable="odd", route_timeout="500ms") as it:
         outcomes = Counter(_ask(it.url + kind) for kind in kinds for _ in range(2))
         time.sleep(1.2)  # histograms are brought up to date every half second
-        counted = only(EnvoyEvidence(it.router).read().stable)
+        counted = only(it.read().stable)
 
     assert outcomes == {"200": 2, "400": 2, "500": 2, "503": 2, "502": 2, "504": 2, "broken": 6}
     assert (counted.requests, counted.errors, counted.client_errors) == (18, 14, 2)
@@ -320,7 +319,7 @@ def test_latency_is_what_envoy_timed(tmp_path: Path) -> None:
         for _ in range(50):
             httpx.post(it.url, content=b"x")
         time.sleep(1.2)
-        reading = EnvoyEvidence(it.router).read()
+        reading = it.read()
 
     stable = only(reading.stable)
     buckets = stable.latency_buckets

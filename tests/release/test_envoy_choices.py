@@ -8,7 +8,6 @@ import httpx
 import pytest
 from release.helpers import Release, release
 
-from torchfinch.release.local.evidence import EnvoyEvidence
 from torchfinch.release.local.store import read_history
 from torchfinch.release.state import Counters, Phase
 
@@ -19,7 +18,7 @@ FORCE = {"header": "x-version", "cookie": "version"}
 def counted(it: Release) -> tuple[Counters, Counters]:
     """What Envoy counted for stable and canary."""
     time.sleep(1.2)  # histograms are brought up to date every half second
-    reading = EnvoyEvidence(it.router).read()
+    reading = it.read()
     [stable], [canary] = reading.stable.values(), reading.canary.values()
     return stable, canary
 

@@ -23,9 +23,9 @@ def test_missing_measurements_hold_and_the_deadline_leads_back(play: Play) -> No
 
 def test_old_measurements_are_missing_ones(play: Play) -> None:
     play.at_weight(5, requests=0)
-    reading = play.world.read()
+    reading = play.world.read(play.spec)
     play.world.serve(5000)
-    play.world.read = lambda: reading  # type: ignore[method-assign]
+    play.world.read = lambda spec: reading  # type: ignore[method-assign]  # noqa: ARG005
     play.world.now += 10
     play.tick()
     assert play.reason == "measurements are 11 s old, more than 10 s"

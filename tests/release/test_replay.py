@@ -101,8 +101,9 @@ def replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_spec: MakeSpec)
     """The command, where an equal canary was rolled back."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "220")
-    world, store = recorded(make_spec(), canary=0.01, seed=5), FileStore(tmp_path / ".torchfinch/releases/digits")
-    store.save(world.load())
+    spec = make_spec()
+    world, store = recorded(spec, canary=0.01, seed=5), FileStore(tmp_path / ".torchfinch/releases/digits")
+    store.save(spec, world.load())
     for line in world.history:
         store.append(line)
     return lambda *words: CliRunner().invoke(build(), ["canary", "replay", "digits", *words])

@@ -1,7 +1,8 @@
 """What the controller needs from the world: a router, evidence and a store.
 
 On one machine these are Envoy, its statistics and a folder; on a cluster they are a route, a metrics source and the
-status of the custom resource. Every call may be repeated, and may raise `TorchfinchError`.
+status of the custom resource. Every call may be repeated, and may raise `TorchfinchError`. The spec that a call gets is
+the last good one, so that a broken edit stops no rollback.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Router(Protocol):
     def observe(self, spec: Spec) -> View:
         """Read weights, mark and versions; changes nothing that serves."""
 
-    def set_weight(self, mark: Mark) -> None:
+    def set_weight(self, spec: Spec, mark: Mark) -> None:
         """Send `mark.weight` percent to the canary and copies of `mark.mirror` percent, and keep the mark.
 
         All in one request that happens or does not.
@@ -50,23 +51,23 @@ class Router(Protocol):
         A server that runs it already stays, unless it must be `fresh`. Called for the canary only at weight 0.
         """
 
-    def promote(self, digest: str) -> None:
+    def promote(self, spec: Spec, digest: str) -> None:
         """Make `digest` the stable version; does nothing where it is already.
 
         May return before it is done, which `observe` then tells, and is called again until it is.
         """
 
-    def retire(self) -> None:
+    def retire(self, spec: Spec) -> None:
         """End the servers of canary and baseline."""
 
-    def balance(self) -> None:
+    def balance(self, spec: Spec) -> None:
         """Give the baseline its share at the weight that is set; called only where the spec has one."""
 
 
 class Evidence(Protocol):
     """Counts what both versions answered."""
 
-    def read(self) -> Reading:
+    def read(self, spec: Spec) -> Reading:
         """Cumulative counters and the time for which they hold."""
 
 
@@ -98,8 +99,11 @@ class Store(Protocol):
     def load(self) -> State:
         """The last state saved; a new one where there is none."""
 
-    def save(self, state: State) -> None:
+    def save(self, spec: Spec, state: State) -> None:
         """Keep `state`, whole or not at all."""
+
+    def refuse(self, why: str) -> None:
+        """Tell people that nothing is decided, for there is no spec that can be read."""
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to the history."""

@@ -110,7 +110,7 @@ class Controller:
             time=now, spec=spec, seen=seen, decision=decision, trouble=tuple(dict.fromkeys((*seen.trouble, *trouble)))
         )
         self._record(tick, before)
-        self._store.save(decision.state)
+        self._store.save(spec, decision.state)
         self._herald.tell(self._store.name, spec, before=before, after=decision.state, seen=seen)
         return tick
 
@@ -120,6 +120,7 @@ class Controller:
             self._spec = self._read_spec()
         except TorchfinchError as error:
             if self._spec is None:
+                self._store.refuse(error.message)
                 raise
             trouble.append(f"the last good manifest stays in force: {error}")
         request = self._store.request()
@@ -129,7 +130,9 @@ class Controller:
     def _look(self, spec: Spec, state: State, trouble: list[str]) -> Seen:
         blind = View(weight=None, mark=None, stable=Arm(ready=None), canary=Arm(ready=None), offered=None)
         view = self._try(partial(self._router.observe, spec), trouble) or blind
-        reading: Reading | None = self._try(self._evidence.read, trouble) if state.phase in UNDERWAY else None
+        reading: Reading | None = (
+            self._try(partial(self._evidence.read, spec), trouble) if state.phase in UNDERWAY else None
+        )
         judged = state.phase in JUDGED and state.verified
         return Seen(
             offered=view.offered,
@@ -149,15 +152,15 @@ class Controller:
 
     def _act(self, spec: Spec, act: Act) -> None:
         if isinstance(act, SetWeight):
-            self._router.set_weight(act.mark)
+            self._router.set_weight(spec, act.mark)
         elif isinstance(act, Deploy):
             self._router.deploy(spec, act.role, act.digest, fresh=act.fresh)
         elif isinstance(act, Promote):
-            self._router.promote(act.digest)
+            self._router.promote(spec, act.digest)
         elif isinstance(act, Retire):
-            self._router.retire()
+            self._router.retire(spec)
         elif isinstance(act, Balance):
-            self._router.balance()
+            self._router.balance(spec)
 
     def _try(self, step: Callable[[], Value], trouble: list[str]) -> Value | None:
         """What `step` returns; an expected failure is reported, and the next turn tries again."""

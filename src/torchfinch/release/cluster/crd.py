@@ -15,6 +15,13 @@ _KEPT = (
     "required", "default",
 )  # fmt: skip
 _MOVING = sorted(phase.value for phase in {*UNDERWAY, Phase.ROLLING_BACK})
+
+
+def _backend(arm: str) -> str:
+    """The name of an arm's Service, in the language of rules."""
+    return f"(has(self.{arm}.service) ? self.{arm}.service : self.{arm}.deployment)"
+
+
 _RULES = {
     "spec": [
         ("self.steps.map(s, s.weight).isSorted()", "weights must rise from step to step"),
@@ -25,6 +32,7 @@ _RULES = {
             "self.checks.all(c, has(c.successCondition) || has(c.failureCondition))",
             "a check needs a successCondition, a failureCondition, or both",
         ),
+        ("self.evidence.kind != 'Prometheus' || self.evidence.address != ''", "kind Prometheus needs its address"),
         (
             "self.checks.all(c, !has(c.query) || has(c.address) || self.evidence.address != '')",
             "a query needs the address of its Prometheus",
@@ -35,8 +43,9 @@ _RULES = {
         ),
         ("self.route.kind != 'Replicas' || !has(self.baseline)", "baseline needs an HTTPRoute or VirtualService"),
         (
-            "!has(self.baseline) || !(self.baseline.deployment in [self.stable.deployment, self.canary.deployment])",
-            "baseline needs a Deployment of its own",
+            "!has(self.baseline) || !(self.baseline.deployment in [self.stable.deployment, self.canary.deployment]) && "
+            f"!({_backend('baseline')} in [{_backend('stable')}, {_backend('canary')}])",
+            "baseline needs a Deployment and a Service of its own",
         ),
         ("self.route.kind != 'Replicas' || !has(self.diff)", "diff needs a router"),
         (
@@ -60,7 +69,7 @@ _RULES = {
     ],
     "route": [
         ("self.kind == 'Replicas' || has(self.name)", "an HTTPRoute or VirtualService needs its name"),
-        ("self.kind != 'Replicas' || !has(self.name)", "the kind Replicas has no route to name"),
+        ("self.kind != 'Replicas' || !(has(self.name) || has(self.rule))", "the kind Replicas has no route to name"),
     ],
 }
 _COLUMNS = (
@@ -115,6 +124,7 @@ def _schema() -> Schema:
         for name in properties[arm]["properties"].values():
             name.pop("nullable")
     properties["route"]["x-kubernetes-validations"] = _validations("route")
+    properties["route"]["properties"]["rule"].pop("nullable")  # a rule of none takes it for absent, the model does not
     spec["required"] = [*spec["required"], "stable", "canary"]
     spec["x-kubernetes-validations"] = _validations("spec")
     return {
@@ -136,6 +146,12 @@ def _validations(place: str) -> list[Schema]:
     return [{"rule": rule, "message": message} for rule, message in _RULES[place]]
 
 
+def _between(least: str, most: str) -> Schema:
+    """Bounds of a duration, which JSON Schema does not know."""
+    rule = f"duration(self) >= duration('{least}') && duration(self) <= duration('{most}')"
+    return {"rule": rule, "message": f"must be from {least} to {most}"}
+
+
 def _structural(schema: Schema, models: dict[str, Schema]) -> Schema:
     """The same schema as Kubernetes wants it: no references, `nullable`, and a union of objects as one object."""
     if "$ref" in schema:
@@ -150,6 +166,8 @@ def _structural(schema: Schema, models: dict[str, Schema]) -> Schema:
         outer.pop("anyOf", None)
         return {**_structural({**kinds[0], **outer}, models), "nullable": True}
     kept = {key: schema[key] for key in _KEPT if key in schema}
+    if kept.get("maximum") and kept["type"] == "string":
+        kept["x-kubernetes-validations"] = [_between(kept.pop("minimum", "0s"), kept.pop("maximum"))]
     for bound, limit in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if bound in schema:
             kept |= {limit: schema[bound], bound: True}

@@ -7,7 +7,7 @@ Latency is the handler's where the SDK tells it, else TorchServe's.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -83,18 +83,14 @@ def _turn(server: _Server, url: str) -> Iterator[None]:
 class ClusterEvidence:
     """Counters of the pods behind both versions. `problem` says what was wrong at the last reading."""
 
-    def __init__(
-        self, fetcher: Fetcher, router: ClusterRouter, *, namespace: str, read_spec: Callable[[], Spec]
-    ) -> None:
+    def __init__(self, fetcher: Fetcher, router: ClusterRouter, *, namespace: str) -> None:
         self._fetcher = fetcher
         self._router = router
         self._namespace = namespace
-        self._read_spec = read_spec
         self.problem = "not read yet"
 
-    def read(self) -> Reading:
+    def read(self, spec: Spec) -> Reading:
         """Counters of every ready pod; one that does not tell is no reading at all, for it may hide errors."""
-        spec = self._read_spec()
         try:
             roles: tuple[Role, ...] = ("stable", "canary", "baseline") if spec.baseline else ("stable", "canary")
             addresses = {role: self._router.addresses(spec, role) for role in roles}

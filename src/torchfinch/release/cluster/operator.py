@@ -121,14 +121,13 @@ class Operator:
                 raise ApiError(f"CanaryRelease {name} is gone", 404)
             return parse_spec(found)
 
-        router = ClusterRouter(self._api, self._cache, namespace=namespace, name=name, read_spec=read_spec)
-        evidence = ClusterEvidence(self._fetcher, router, namespace=namespace, read_spec=read_spec)
+        router = ClusterRouter(self._api, self._cache, namespace=namespace, name=name)
+        evidence = ClusterEvidence(self._fetcher, router, namespace=namespace)
         store = StatusStore(
             self._api,
             self._cache,
             namespace=namespace,
             name=name,
-            read_spec=read_spec,
             view=lambda: router.view,
             measured=lambda: evidence.problem,
             log=self._log,

@@ -1,6 +1,6 @@
 """The router of a cluster: a route in front of two Deployments, read from the cache, changed through the API."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -42,12 +42,11 @@ class Weights(Protocol):
 class ClusterRouter:
     """The route and both Deployments of one release."""
 
-    def __init__(self, api: Api, cache: Cache, *, namespace: str, name: str, read_spec: Callable[[], Spec]) -> None:
+    def __init__(self, api: Api, cache: Cache, *, namespace: str, name: str) -> None:
         self._api = api
         self._cache = cache
         self._namespace = namespace
         self._name = name
-        self._read_spec = read_spec
         self._choices = Choices(api, cache, namespace=namespace, name=name)
         self.view: View | None = None
         """What was seen last."""
@@ -76,9 +75,8 @@ class ClusterRouter:
         """Addresses of the pods behind a version that can answer, by the pods' names."""
         return ready_endpoints(self._cache.slices(self._namespace, _source(spec, role).backend))
 
-    def set_weight(self, mark: Mark) -> None:
+    def set_weight(self, spec: Spec, mark: Mark) -> None:
         """Weights, mirror and mark in one patch, which fails where somebody has changed the route meanwhile."""
-        spec = self._read_spec()
         for kind, found, patch in self._weights(spec).patches(mark, release=self._name):
             self._patch(kind, found, patch)
         self._keep_choices(spec, mark.weight)
@@ -96,25 +94,23 @@ class ClusterRouter:
         elif fresh:
             self._patch(DEPLOYMENTS, found, restart_patch(found, datetime.now(UTC).isoformat(timespec="seconds")))
 
-    def promote(self, wanted: str) -> None:
+    def promote(self, spec: Spec, wanted: str) -> None:
         """Let stable take the canary's pod template; its pods are replaced while the canary has the traffic."""
-        spec = self._read_spec()
         stable, canary = self._deployment(spec, "stable"), self._deployment(spec, "canary")
         if digest(canary) != wanted:
             raise TorchfinchError(f"cannot promote {wanted[:12]}: the Deployment of the canary has changed")
         if digest(stable) != wanted:
             self._patch(DEPLOYMENTS, stable, take_over_patch(stable, canary["spec"]["template"]))
 
-    def retire(self) -> None:
+    def retire(self, spec: Spec) -> None:
         """No more pods of the baseline, and then of the canary, which is seen as running until both are done."""
-        spec = self._read_spec()
         for found in (self._beside(spec), self._deployment(spec, "canary")):
             if found:
                 self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
 
-    def balance(self) -> None:
+    def balance(self, spec: Spec) -> None:
         """The weights of baseline and stable, in one patch."""
-        weights = self._weights(self._read_spec())
+        weights = self._weights(spec)
         if isinstance(weights, RouteWeights):
             for kind, found, patch in weights.balanced(release=self._name):
                 self._patch(kind, found, patch)

@@ -63,6 +63,13 @@ def build_status(
     return status
 
 
+def refused(why: str, *, generation: int, before: Mapping[str, Any], at: float) -> Object:
+    """What a status says of a spec that cannot be read: nobody drives the release."""
+    idle = Condition(type="Progressing", holds=False, reason="InvalidSpec", message=why)
+    conditions = _stamped([idle], before.get("conditions", []), generation=generation, at=at)
+    return {"reason": why, "observedGeneration": generation, "conditions": conditions}
+
+
 def settled(status: Mapping[str, Any]) -> Object:
     """A status without what changes at every look: at rest nothing else is worth a write."""
     state = replace(read_state(status), at=0.0, last=None)

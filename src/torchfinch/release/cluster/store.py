@@ -10,7 +10,7 @@ from torchfinch.release.adapters import Request, View
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.kinds import EVENTS, RELEASES
-from torchfinch.release.cluster.status import DECISIONS, build_status, moment, read_state, settled
+from torchfinch.release.cluster.status import DECISIONS, build_status, moment, read_state, refused, settled
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase, State
 from torchfinch.release.view import is_decision
@@ -28,7 +28,6 @@ class StatusStore:
         *,
         namespace: str,
         name: str,
-        read_spec: Callable[[], Spec],
         view: Callable[[], View | None],
         measured: Callable[[], str],
         log: TextIO = sys.stdout,
@@ -37,7 +36,6 @@ class StatusStore:
         self._cache = cache
         self._namespace = namespace
         self._name = name
-        self._read_spec = read_spec
         self._view = view
         self._measured = measured
         self._log = log
@@ -54,12 +52,12 @@ class StatusStore:
         """The state in the status."""
         return read_state(self._status())
 
-    def save(self, state: State) -> None:
+    def save(self, spec: Spec, state: State) -> None:
         """Write the status, unless the resource has changed meanwhile, or nothing has."""
         found = self._found()
         status = build_status(
             state,
-            spec=self._read_spec(),
+            spec=spec,
             view=self._view(),
             measured=self._measured() if state.phase in UNDERWAY else None,
             generation=found["metadata"]["generation"],
@@ -69,16 +67,26 @@ class StatusStore:
         status["decisions"] = [*status["decisions"], *self._decided][-DECISIONS:]
         if settled(status) == settled(self._status()) and state.phase not in UNDERWAY:
             return
-        path = RELEASES.path(self._namespace, self._name, "status")
         gone = dict.fromkeys(self._status().keys() - status.keys())  # a merge patch keeps what it does not name
-        body = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "status": {**status, **gone}}
+        self._write(found, {**status, **gone})
+        self._decided = []
+
+    def refuse(self, why: str) -> None:
+        """Say in the status that the spec cannot be read, so that the release is not driven; the rest of it stays."""
+        found, before = self._found(), self._status()
+        status = refused(why, generation=found["metadata"]["generation"], before=before, at=time.time())
+        if any(before.get(key) != value for key, value in status.items()):
+            self._write(found, status)
+
+    def _write(self, found: Object, status: Object) -> None:
+        path = RELEASES.path(self._namespace, self._name, "status")
+        body = {"metadata": {"resourceVersion": found["metadata"]["resourceVersion"]}, "status": status}
         try:
             self._cache.put(RELEASES, self._api.merge(path, body))
         except ApiError as error:
             if error.status == 409:
                 self._cache.put(RELEASES, self._api.get(RELEASES.path(self._namespace, self._name)))
             raise
-        self._decided = []
 
     def append(self, record: dict[str, Any]) -> None:
         """Log a turn that decided something, keep it for the status, and tell it as an Event."""

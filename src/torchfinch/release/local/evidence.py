@@ -10,6 +10,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.exposition import samples
 from torchfinch.release.local.router import EnvoyRouter
 from torchfinch.release.local.slots import SLOTS, Slot
+from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.predicted import predicted
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading
 from torchfinch.serving.process import started_at
@@ -34,7 +35,7 @@ class EnvoyEvidence:
         self._router = router
         self._predicted: dict[Slot, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
-    def read(self) -> Reading:
+    def read(self, spec: Spec) -> Reading:  # noqa: ARG002  the protocol's
         """Cumulative counters since Envoy's start."""
         process = self._router.envoy.process
         if process is None:

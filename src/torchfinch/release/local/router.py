@@ -111,7 +111,7 @@ class EnvoyRouter:
             trouble=tuple(trouble),
         )
 
-    def set_weight(self, mark: Mark) -> None:
+    def set_weight(self, spec: Spec, mark: Mark) -> None:  # noqa: ARG002  the protocol's
         """Both weights, the mirror, what requests may choose, and the mark, in one request."""
         self.envoy.set_routing(self._routing(mark))
 
@@ -142,7 +142,7 @@ class EnvoyRouter:
         self._slots.place(slot, replace(place, address=address))
         self._archives.keep({self.table().a.digest, self.table().b.digest})
 
-    def promote(self, digest: str) -> None:
+    def promote(self, spec: Spec, digest: str) -> None:  # noqa: ARG002  the protocol's
         """Let the slots change roles; what serves goes on serving, and Envoy's weights are right as they are."""
         table = self.table()
         if table.place(table.stable).digest == digest:
@@ -156,13 +156,13 @@ class EnvoyRouter:
         """What the server in this slot says of itself."""
         return self._servers.metrics(slot)
 
-    def retire(self) -> None:
+    def retire(self, spec: Spec) -> None:  # noqa: ARG002  the protocol's
         """End the server in the canary's slot."""
         slot = self.table().slot("canary")
         self._drain(slot)
         self._servers.stop(slot)
 
-    def balance(self) -> None:
+    def balance(self, spec: Spec) -> None:
         """Nothing: one machine has no baseline."""
 
     def stop(self) -> None:

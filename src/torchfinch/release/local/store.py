@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.adapters import Request
-from torchfinch.release.manifest.spec import Action
+from torchfinch.release.manifest.spec import Action, Spec
 from torchfinch.release.state import State
 
 Value = TypeVar("Value")
@@ -53,9 +53,12 @@ class FileStore:
         """The last state saved; a new one where there is none."""
         return self._read("state.json", _STATE) or State()
 
-    def save(self, state: State) -> None:
+    def save(self, spec: Spec, state: State) -> None:  # noqa: ARG002  the protocol's
         """Keep `state`, whole or not at all."""
         write_whole(self.folder / "state.json", _STATE.dump_json(state, indent=2))
+
+    def refuse(self, why: str) -> None:
+        """Nothing: whoever starts the controller is told by its error."""
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one line to the history and see it written; a half line that a kill left is ended first."""

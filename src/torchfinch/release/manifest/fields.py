@@ -16,7 +16,7 @@ def parse_duration(value: object) -> float:
     parts = _DURATION.findall(text)
     if isinstance(value, bool) or not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{value!r} is no duration; write a number with a unit, such as 10s, 2m or 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return round(sum(float(number) * _UNITS[unit] for number, unit in parts), 9)
 
 
 class Fields(BaseModel):
@@ -25,13 +25,19 @@ class Fields(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-Duration = Annotated[
+_YEAR = 8760 * 3600.0
+_TEXT = {"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|h|m|s))+$", "maxLength": 40, "maximum": "8760h"}
+
+Delay = Annotated[
     float,
     BeforeValidator(parse_duration),
-    Field(ge=0.001),
+    Field(le=_YEAR),
     PlainSerializer(lambda seconds: f"{seconds:g}s", when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|h|m|s))+$"}),
+    WithJsonSchema(_TEXT),
 ]
+"""A duration that may be 0."""
+
+Duration = Annotated[Delay, Field(ge=0.001), WithJsonSchema({**_TEXT, "minimum": "1ms"})]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 """Of an object of Kubernetes."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from torchfinch.release.manifest.fields import Duration, Fields, Url
+from torchfinch.release.manifest.fields import Delay, Duration, Fields, Url
 
 Condition = Annotated[str, Field(pattern=r"^(<|<=|>|>=|==|!=) ?-?\d+(\.\d+)?$", max_length=40)]
 """What a value is compared with, such as `< 0.95`."""
@@ -61,7 +61,7 @@ class Shadow(Fields):
     """Of the requests."""
     min_requests: int | None = Field(default=None, ge=1)
     """Copies that the canary must have answered; `analysis.minRequests` where left out."""
-    duration: Duration | None = None
+    duration: Delay | None = None
     """Shortest time of this phase."""
     max_drift: float | None = Field(default=0.2, gt=0)
     """Population stability index of predicted classes and of confidences, canary's against stable's."""

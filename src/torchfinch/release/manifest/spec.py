@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import parse_yaml
 from torchfinch.release.manifest.backends import ROUTES, Route, Source
-from torchfinch.release.manifest.fields import Duration, Fields
+from torchfinch.release.manifest.fields import Delay, Duration, Fields
 from torchfinch.release.manifest.options import Diff, ExternalCheck, Force, Notify, Shadow
 
 
@@ -38,7 +38,7 @@ class Step(Fields):
     """One weight of the canary, and what must be seen before the next."""
 
     weight: int = Field(ge=1, le=100)
-    duration: Duration | None = None
+    duration: Delay | None = None
     """Shortest time at this weight."""
     min_requests: int | None = Field(default=None, ge=1)
     """Canary requests in this step; `analysis.minRequests` where left out."""
@@ -100,7 +100,7 @@ class Spec(Fields):
     """Only on a cluster; on one machine Envoy counts."""
     progress_deadline: Duration = 600.0
     """Roll back when nothing moved forward for so long; pauses and a step's own duration do not count."""
-    scale_down_delay: Duration | None = 30.0
+    scale_down_delay: Delay | None = 30.0
     """So long after the end of a release its canary still runs; `null` leaves it running."""
     checks: tuple[ExternalCheck, ...] = Field(default=(), max_length=10)
     """Numbers of others that must be right as well."""

@@ -107,13 +107,13 @@ class World:
             offered=self.offered,
         )
 
-    def set_weight(self, mark: Mark) -> None:
+    def set_weight(self, spec: Spec, mark: Mark) -> None:  # noqa: ARG002  the protocol's
         """Weight, mirror and mark at once."""
         with self._change("set_weight"):
             self.weight, self.mirror, self.mark = mark.weight, mark.mirror, mark
             self._share_out()
 
-    def balance(self) -> None:
+    def balance(self, spec: Spec) -> None:  # noqa: ARG002  the protocol's
         """The baseline's share, where it can answer."""
         with self._change("balance"):
             self._share_out()
@@ -133,7 +133,7 @@ class World:
             self._put(role, arm)
             self.counted.pop("baseline" if role == "baseline" else digest, None)
 
-    def promote(self, digest: str) -> None:
+    def promote(self, spec: Spec, digest: str) -> None:  # noqa: ARG002  the protocol's
         """The roles change, and with them which share of the same traffic is the canary's."""
         if self.stable.digest == digest:
             return
@@ -142,7 +142,7 @@ class World:
         with self._change("promote"):
             self.stable, self.canary, self.weight = self.canary, self.stable, 100 - self.weight
 
-    def retire(self) -> None:
+    def retire(self, spec: Spec) -> None:  # noqa: ARG002  the protocol's
         """The servers of baseline and canary end."""
         with self._change("retire"):
             if self.baseline:
@@ -151,7 +151,7 @@ class World:
 
     # The evidence.
 
-    def read(self) -> Reading:
+    def read(self, spec: Spec) -> Reading:  # noqa: ARG002  the protocol's
         """What was counted so far."""
         self._may("read")
         stable = {"world": self.counted.get(self.stable.digest, Counters())}
@@ -168,10 +168,13 @@ class World:
         """The state as it was written."""
         return _STATE.validate_json(self.written) if self.written else State()
 
-    def save(self, state: State) -> None:
+    def save(self, spec: Spec, state: State) -> None:  # noqa: ARG002  the protocol's
         """Write the state."""
         with self._change("save"):
             self.written = _STATE.dump_json(state).decode()
+
+    def refuse(self, why: str) -> None:
+        """Nothing: the error says it."""
 
     def append(self, record: dict[str, Any]) -> None:
         """Write a history line, as text would keep it."""
