@@ -97,7 +97,7 @@ def _fetch(method: str, url: str, seconds: float, **options: Any) -> Any:
     end = time.monotonic() + seconds
     try:
         with httpx.Client(timeout=seconds, trust_env=False) as client, client.stream(method, url, **options) as answer:
-            content = b"".join(_parts(answer, end))
+            content = b"".join(parts(answer, end, most=_LONGEST_ANSWER))
             if not answer.is_success:
                 said = " ".join(content[:200].decode(errors="replace").split())
                 raise TorchfinchError(f"the answer has status {answer.status_code}: {said}")
@@ -110,15 +110,15 @@ def _fetch(method: str, url: str, seconds: float, **options: Any) -> Any:
         raise TorchfinchError("the answer is not JSON") from error
 
 
-def _parts(answer: httpx.Response, end: float) -> Iterator[bytes]:
-    """The body, piece by piece; one that drips or has no end is no answer."""
+def parts(answer: httpx.Response, end: float, *, most: int) -> Iterator[bytes]:
+    """The body, piece by piece; one that still comes at `end`, or has more than `most` bytes, is no answer."""
     size = 0
     for part in answer.iter_bytes():
         size += len(part)
         if time.monotonic() > end:
             raise httpx.ReadTimeout("it is still coming")
-        if size > _LONGEST_ANSWER:
-            raise TorchfinchError(f"the answer is longer than {_LONGEST_ANSWER} bytes")
+        if size > most:
+            raise TorchfinchError(f"the answer is longer than {most} bytes")
         yield part
 
 

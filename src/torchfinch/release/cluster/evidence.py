@@ -4,17 +4,13 @@ Errors are TorchServe's own answers of class 5xx: a dead worker's 500 and a full
 Latency is the handler's where the SDK tells it, else TorchServe's.
 """
 
+import json
 import math
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-
-import httpx
+from collections.abc import Callable, Iterable, Mapping
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.cluster.router import ClusterRouter
+from torchfinch.release.cluster.fetcher import Fetcher, deadline
 from torchfinch.release.decision.baseline import with_baseline
 from torchfinch.release.exposition import Sample, samples
 from torchfinch.release.manifest.spec import Measurements, Spec
@@ -22,124 +18,95 @@ from torchfinch.release.predicted import NAMES as _PREDICTED
 from torchfinch.release.predicted import predicted
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading, Role
 
-_SECONDS = 5.0
-_REST = 10.0
-_AT_ONCE = 2
-"""Requests that one server gets at a time, so that one that hangs leaves most of the workers to other releases."""
-_PATIENCE = 1.0
 _NAMES = (
     "ts_inference_requests_total", "ts_inference_latency_microseconds", "Requests2XX", "Requests4XX", "Requests5XX",
     "torchfinch_stage_seconds_sum", "torchfinch_stage_seconds_count", "torchfinch_stage_seconds_bucket",
 )  # fmt: skip
+_ALWAYS = ("ts_inference_requests_total", "Requests2XX")
+"""Samples that a pod has from its first request or probe on."""
 Addresses = Mapping[Role, Mapping[str, str]]
 
 
-@dataclass
-class _Server:
-    """How a server of measurements has behaved."""
-
-    turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(_AT_ONCE))
-    slow: bool = False
-    """Whether somebody has waited for a turn in vain since it last answered."""
-    rests_until: float = 0.0
-
-
-class Fetcher:
-    """GET with a deadline. A server that hangs takes few of the workers, and is then left alone for a while."""
-
-    def __init__(self) -> None:
-        self._client = httpx.Client(timeout=_SECONDS, follow_redirects=False, trust_env=False)
-        self._servers: dict[str, _Server] = {}
-
-    def get(self, url: str, params: Mapping[str, str] | None = None) -> httpx.Response:
-        """The answer, of status 200; raises `TorchfinchError` for any other and for none."""
-        server = self._servers.setdefault(str(httpx.URL(url).netloc), _Server())
-        with _turn(server, url):
-            try:
-                answer = self._client.get(url, params=params)
-                server.slow = False
-                return answer.raise_for_status()
-            except httpx.TimeoutException as error:
-                server.rests_until = time.monotonic() + _REST
-                raise TorchfinchError(f"{url} did not answer within {_SECONDS:g} s") from error
-            except httpx.HTTPError as error:
-                raise TorchfinchError(f"{url}: {error}") from error
-
-
-@contextmanager
-def _turn(server: _Server, url: str) -> Iterator[None]:
-    """One of the few requests that a server gets at once; where others have waited in vain already, nobody waits."""
-    if not server.turns.acquire(timeout=0 if server.slow else _PATIENCE):
-        server.slow = True
-        raise TorchfinchError(f"{url} is slow: {_AT_ONCE} requests wait for its answer")
-    try:
-        if server.rests_until > time.monotonic():
-            raise TorchfinchError(f"{url} did not answer a moment ago")
-        yield
-    finally:
-        server.turns.release()
-
-
 class ClusterEvidence:
-    """Counters of the pods behind both versions. `problem` says what was wrong at the last reading."""
+    """Counters of the pods behind both versions. `problem` says what was wrong at the last reading.
 
-    def __init__(self, fetcher: Fetcher, router: ClusterRouter, *, namespace: str) -> None:
+    A version of whose pods none has told anything has no counters in a reading, which is not the same as zeros.
+    """
+
+    def __init__(
+        self, fetcher: Fetcher, addresses: Callable[[Spec, Role], Mapping[str, str]], *, namespace: str
+    ) -> None:
         self._fetcher = fetcher
-        self._router = router
+        self._addresses = addresses
         self._namespace = namespace
+        self._told: dict[str, float] = {}
+        """When Prometheus had last read each pod; when it was first seen where it never has."""
         self.problem = "not read yet"
 
     def read(self, spec: Spec) -> Reading:
-        """Counters of every ready pod; one that does not tell is no reading at all, for it may hide errors."""
+        """Counters of every ready pod.
+
+        Of pods that are asked themselves, one that does not answer is no reading at all, for it may hide errors. One
+        that Prometheus did not read keeps its counts, and makes the reading as old as what is known of it.
+        """
+        roles: tuple[Role, ...] = ("stable", "canary", "baseline") if spec.baseline else ("stable", "canary")
         try:
-            roles: tuple[Role, ...] = ("stable", "canary", "baseline") if spec.baseline else ("stable", "canary")
-            addresses = {role: self._router.addresses(spec, role) for role in roles}
-            reading = (
-                self._ask_prometheus(spec, addresses)
-                if spec.evidence.kind == "Prometheus"
-                else self._ask_pods(spec.evidence, addresses)
-            )
+            addresses = {role: self._addresses(spec, role) for role in roles}
+            asked = self._ask_prometheus if spec.evidence.kind == "Prometheus" else self._ask_pods
+            reading = asked(spec, addresses)
         except TorchfinchError as error:
             self.problem = error.message
             raise
         self.problem = ""
         return reading
 
-    def _ask_pods(self, where: Measurements, addresses: Addresses) -> Reading:
-        at = time.time()
-        counted = {
-            role: {pod: self._ask_pod(f"http://{address}:{where.port}/metrics") for pod, address in pods.items()}
-            for role, pods in addresses.items()
-        }
+    def _ask_pods(self, spec: Spec, addresses: Addresses) -> Reading:
+        at, port = time.time(), spec.evidence.port
+        urls = [f"http://{address}:{port}/metrics" for pods in addresses.values() for address in pods.values()]
+        pages = iter(self._fetcher.get_all(urls, until=deadline()))
+        counted = {role: {pod: count(samples(next(pages))) for pod in pods} for role, pods in addresses.items()}
         return _reading(at, counted)
 
-    def _ask_pod(self, url: str) -> Counters:
-        return count(samples(self._fetcher.get(url).text))
-
     def _ask_prometheus(self, spec: Spec, addresses: Addresses) -> Reading:
-        where = spec.evidence
+        where, until = spec.evidence, deadline()
         pods = {pod for known in addresses.values() for pod in known}
         if not pods:
             return Reading(at=time.time(), stable={}, canary={})
-        chosen = f'{{namespace="{self._namespace}",{where.pod_label}=~"{"|".join(sorted(pods))}"}}'
+        chosen = f'namespace="{self._namespace}",{where.pod_label}=~"{"|".join(sorted(pods))}"'
         names = "|".join((*_NAMES, *(_PREDICTED if spec.shadow else ())))
-        found = self._query(where, f'{{__name__=~"{names}",{chosen[1:]}')
-        times = self._query(where, f"timestamp(ts_inference_requests_total{chosen})")
-        by_pod: dict[str, list[Sample]] = {pod: [] for pod in pods}
+        found = self._query(where, f'{{__name__=~"{names}",{chosen}}}', until)
+        times = self._query(where, " or ".join(f"timestamp({name}{{{chosen}}})" for name in _ALWAYS), until)
+        by_pod: dict[str, list[Sample]] = {}
         for sample in found:
-            by_pod[sample.labels.get(where.pod_label, "")].append(sample)
-        counted = {role: {pod: count(by_pod[pod]) for pod in known} for role, known in addresses.items()}
-        return _reading(min((sample.value for sample in times), default=time.time()), counted)
+            by_pod.setdefault(sample.labels.get(where.pod_label, ""), []).append(sample)
+        if not by_pod.keys() & pods:
+            raise TorchfinchError(f"{where.address} has no samples of {', '.join(sorted(pods))}")
+        counted = {
+            role: {pod: count(by_pod[pod]) for pod in known if pod in by_pod} for role, known in addresses.items()
+        }
+        newest = dict.fromkeys(pods & by_pod.keys(), 0.0)
+        for sample in times:
+            pod = sample.labels.get(where.pod_label, "")
+            if pod in newest:
+                newest[pod] = max(sample.value, newest[pod])
+        return _reading(self._oldest(pods, newest), counted)
 
-    def _query(self, where: Measurements, query: str) -> list[Sample]:
+    def _oldest(self, pods: Iterable[str], newest: Mapping[str, float]) -> float:
+        """The time for which the counters of all pods hold, by when each was read `newest`."""
+        now = time.time()
+        self._told = {pod: newest.get(pod) or self._told.get(pod, now) for pod in pods}
+        return min(self._told.values())
+
+    def _query(self, where: Measurements, query: str, until: float) -> list[Sample]:
         url = f"{where.address.rstrip('/')}/api/v1/query"
-        content = self._fetcher.get(url, {"query": query}).json()
-        if content.get("status") != "success":
-            raise TorchfinchError(f"{url} refused {query}: {content.get('error')}")
-        return [
-            Sample(each["metric"].pop("__name__", ""), each["metric"], float(each["value"][1]))
-            for each in content["data"]["result"]
-        ]
+        text = self._fetcher.get(url, {"query": query}, until=until)
+        try:
+            return [
+                Sample(each["metric"].pop("__name__", ""), each["metric"], float(each["value"][1]))
+                for each in json.loads(text)["data"]["result"]
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise TorchfinchError(f"{url} does not answer as a Prometheus: {text[:200]}") from error
 
 
 def _reading(at: float, counted: Mapping[Role, Mapping[str, Counters]]) -> Reading:
@@ -150,8 +117,8 @@ def _reading(at: float, counted: Mapping[Role, Mapping[str, Counters]]) -> Readi
 def count(found: Iterable[Sample]) -> Counters:
     """One pod's counters, out of its samples; a pod that has served nothing yet has none.
 
-    TorchServe counts `/ping` and the metrics page among its answers of class 2xx, so requests are those that it counted
-    on their arrival.
+    TorchServe counts all answers by class, those to probes, of its management API and the metrics page too. So requests
+    are what it counted on their arrival, and there are no more errors than these.
     """
     found = list(found)
     totals: dict[str, float] = {}
@@ -165,7 +132,7 @@ def count(found: Iterable[Sample]) -> Counters:
         else:
             totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
     requests = int(totals.get("ts_inference_requests_total", 0))
-    errors = int(totals.get("Requests5XX", 0))
+    errors = min(int(totals.get("Requests5XX", 0)), requests)
     timed = int(totals.get("torchfinch_stage_seconds_count", 0))
     seconds = totals.get("torchfinch_stage_seconds_sum", 0.0)
     if not timed:
@@ -174,7 +141,7 @@ def count(found: Iterable[Sample]) -> Counters:
     return Counters(
         requests=requests,
         errors=errors,
-        client_errors=int(totals.get("Requests4XX", 0)),
+        client_errors=min(int(totals.get("Requests4XX", 0)), requests),
         latency_sum=seconds,
         latency_count=timed,
         latency_buckets=tuple(within.get(edge, 0) for edge in (*LATENCY_EDGES, math.inf)) if within else (),

@@ -16,7 +16,8 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Outcomes
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache, Key, generation, key_of, service_of
-from torchfinch.release.cluster.evidence import ClusterEvidence, Fetcher
+from torchfinch.release.cluster.evidence import ClusterEvidence
+from torchfinch.release.cluster.fetcher import Fetcher
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, SLICES, VIRTUAL_SERVICES, Kind
 from torchfinch.release.cluster.orphans import give_back, orphans
 from torchfinch.release.cluster.queue import Queue
@@ -122,7 +123,7 @@ class Operator:
             return parse_spec(found)
 
         router = ClusterRouter(self._api, self._cache, namespace=namespace, name=name)
-        evidence = ClusterEvidence(self._fetcher, router, namespace=namespace)
+        evidence = ClusterEvidence(self._fetcher, router.addresses, namespace=namespace)
         store = StatusStore(
             self._api,
             self._cache,

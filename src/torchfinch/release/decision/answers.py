@@ -168,7 +168,8 @@ def mirror(at: Look, percent: int, reason: str, checks: tuple[Check, ...]) -> De
 
 
 def _counting_anew(at: Look) -> State:
-    return replace(at.state, total=Pair(), evidence=Evidence(), last=at.seen.reading)
+    """From here; a source that this reading lacks keeps its mark, so that it is not all new when it comes back."""
+    return replace(at.state, total=Pair(), evidence=Evidence(), last=at.state.last if at.seen.reading else None)
 
 
 def back(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:
