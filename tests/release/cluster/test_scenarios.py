@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from release.cluster.apps import App, Process, Traffic, backends
+from release.cluster.conftest import Object
 from waiting import within
 
-from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -210,6 +211,36 @@ def test_what_others_change_in_the_route_amid_a_release_stays(make_app: MakeApp)
     first, second = app.get(HTTP_ROUTES)["spec"]["rules"]
     assert first["timeouts"] == {"request": "7s"}
     assert second["matches"][0]["path"]["value"] == "/docs"
+
+
+def test_a_second_release_on_a_route_leaves_it_alone_and_says_whose_it_is_until_the_first_is_deleted(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    first = app.get(RELEASES)
+    second = {
+        **first,
+        "metadata": {"name": "second"},
+        "spec": {**first["spec"], "canary": {"deployment": "digits-canary"}},
+    }
+    app.make({key: value for key, value in second.items() if key != "status"})
+
+    def status() -> Object:
+        return dict(app.get(RELEASES, "second").get("status", {}))
+
+    refused = "HTTPRoute digits is driven by CanaryRelease digits"
+    assert within(20, lambda: status().get("reason") == refused), status()
+    synced = {each["type"]: each for each in status()["conditions"]}["RouteSynced"]
+    assert (synced["status"], synced["message"]) == ("False", refused)
+    app.merge(RELEASES, {"spec": {"action": {"type": "abort", "id": "of the second"}}}, "second")
+    assert not within(2, lambda: app.weights != [75, 25] or app.status["phase"] != "Progressing")
+
+    app.spec(analysis={"minRequests": 50})
+    app.wait("Promoted")
+    app.cluster("delete", "canary", "digits")
+    assert within(20, lambda: status()["reason"] == "2.0 is stable"), status()
 
 
 def test_all_traffic_by_a_persons_word_and_a_weight_raised_by_hand_is_put_back(make_app: MakeApp) -> None:

@@ -39,6 +39,9 @@ class Weights(Protocol):
         """What sets the split and the mark, in this order."""
 
 
+_UNSEEN = View(weight=None, mark=None, stable=Arm(ready=None), canary=Arm(ready=None), offered=None, synced=False)
+
+
 class ClusterRouter:
     """The route and both Deployments of one release."""
 
@@ -53,11 +56,18 @@ class ClusterRouter:
 
     def observe(self, spec: Spec) -> View:
         """Read everything from the cache; the route of forced versions is brought up to date where it is not."""
-        self.view = None
+        try:
+            self.view = self._seen(spec)
+        except TorchfinchError as error:
+            self.view = replace(_UNSEEN, trouble=(error.message,))
+            raise
+        return self.view
+
+    def _seen(self, spec: Spec) -> View:
         split = self._weights(spec).read()
         stable, canary = self._arms(spec, split.weight)
         baseline = self._baseline(spec, split)
-        self.view = View(
+        return View(
             weight=split.weight,
             mark=split.mark,
             mirror=split.mirror,
@@ -69,7 +79,6 @@ class ClusterRouter:
             offered=digest(self._deployment(spec, "canary")),
             trouble=(*split.trouble, *self._keep_choices(spec, split.weight)),
         )
-        return self.view
 
     def addresses(self, spec: Spec, role: Role) -> dict[str, str]:
         """Addresses of the pods behind a version that can answer, by the pods' names."""
@@ -77,8 +86,7 @@ class ClusterRouter:
 
     def set_weight(self, spec: Spec, mark: Mark) -> None:
         """Weights, mirror and mark in one patch, which fails where somebody has changed the route meanwhile."""
-        for kind, found, patch in self._weights(spec).patches(mark, release=self._name):
-            self._patch(kind, found, patch)
+        self._apply(self._weights(spec).patches(mark, release=self._name))
         self._keep_choices(spec, mark.weight)
 
     def deploy(self, spec: Spec, role: Role, digest: str, *, fresh: bool) -> None:
@@ -112,8 +120,11 @@ class ClusterRouter:
         """The weights of baseline and stable, in one patch."""
         weights = self._weights(spec)
         if isinstance(weights, RouteWeights):
-            for kind, found, patch in weights.balanced(release=self._name):
-                self._patch(kind, found, patch)
+            self._apply(weights.balanced(release=self._name))
+
+    def _apply(self, patches: Iterable[Patch]) -> None:
+        for kind, found, patch in patches:
+            self._patch(kind, found, patch)
 
     def _keep_choices(self, spec: Spec, weight: int) -> tuple[str, ...]:
         weights = self._weights(spec)
@@ -129,11 +140,12 @@ class ClusterRouter:
 
     def _weights(self, spec: Spec) -> Weights:
         if isinstance(spec.route, Replicas):
-            return Ratio(self._deployment(spec, "stable"), self._deployment(spec, "canary"))
+            canary = self._unclaimed(DEPLOYMENTS, self._deployment(spec, "canary"))
+            return Ratio(self._deployment(spec, "stable"), canary)
         if isinstance(spec.route, EnvoyRoute):
             raise TorchfinchError("spec.route.kind Envoy is for one machine", "torchfinch canary run MANIFEST")
         speaks = dialect(spec.route)
-        route = self._object(speaks.kind, spec.route.name)
+        route = self._unclaimed(speaks.kind, self._object(speaks.kind, spec.route.name))
         backends = _source(spec, "stable").backend, _source(spec, "canary").backend
         if not spec.baseline:
             owned = owner(route)
@@ -143,6 +155,16 @@ class ClusterRouter:
         read = split.read()
         baseline, stable = self._baseline(spec, read), self._arms(spec, read.weight)[0]
         return replace(split, baseline_answers=bool(baseline and can_serve(baseline, stable=stable)))
+
+    def _unclaimed(self, kind: Kind, found: Object) -> Object:
+        """The object, unless it carries another release's mark: two that move one split would undo each other."""
+        owned = owner(found)
+        if owned and owned[0] != self._name:
+            raise TorchfinchError(
+                f"{kind.name} {found['metadata']['name']} is driven by CanaryRelease {owned[0]}",
+                "a route takes one release: name another route, or delete one of the two",
+            )
+        return found
 
     def _baseline(self, spec: Spec, split: Split) -> Arm | None:
         if not spec.baseline:

@@ -43,7 +43,7 @@ def build_status(
         "phase": str(state.phase),
         "step": f"{spec.step_of(state.weight)}/{len(spec.steps)}",
         "weight": state.weight,
-        "reason": state.reason,
+        "reason": _reason(state, view),
         "compared": _compared(_as_judged(state)),
         "observedGeneration": generation,
         "conditions": _stamped(
@@ -68,6 +68,12 @@ def refused(why: str, *, generation: int, before: Mapping[str, Any], at: float) 
     idle = Condition(type="Progressing", holds=False, reason="InvalidSpec", message=why)
     conditions = _stamped([idle], before.get("conditions", []), generation=generation, at=at)
     return {"reason": why, "observedGeneration": generation, "conditions": conditions}
+
+
+def _reason(state: State, view: View | None) -> str:
+    """A release that has not begun, and cannot for its route, says why."""
+    kept_out = view and view.weight is None and view.trouble and state.phase is Phase.IDLE
+    return view.trouble[0] if view and kept_out else state.reason
 
 
 def settled(status: Mapping[str, Any]) -> Object:
