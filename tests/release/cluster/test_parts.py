@@ -13,13 +13,14 @@ from torchfinch.release.cluster.crd import dump
 from torchfinch.release.cluster.evidence import count
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, RELEASES
 from torchfinch.release.cluster.queue import Queue
-from torchfinch.release.cluster.replicas import Ratio, canary_pods
+from torchfinch.release.cluster.replicas import Ratio, canary_pods, ratio_arms
 from torchfinch.release.cluster.routes import GatewayApi, Istio, RouteWeights, owner
 from torchfinch.release.cluster.status import build_status, read_state
-from torchfinch.release.cluster.workloads import canary_arm, digest, ready_endpoints, stable_arm, take_over_patch
+from torchfinch.release.cluster.workloads import canary_arm, digest, ready_endpoints, stable_arm, stuck, take_over_patch
+from torchfinch.release.decision.rules import merged
 from torchfinch.release.exposition import samples
 from torchfinch.release.manifest.spec import Spec
-from torchfinch.release.state import Arm, Mark, Phase, State
+from torchfinch.release.state import Arm, Counters, Mark, Phase, Reading, State
 
 Object = dict[str, Any]
 MARK = Mark(revision=3, phase=Phase.PROGRESSING, canary="c", weight=25, reason="going on")
@@ -184,19 +185,84 @@ def test_a_virtual_service_is_split_by_hosts_however_they_are_written() -> None:
     assert [each["weight"] for each in applied(route, patch)["spec"]["http"][0]["route"]] == [75, 25]
 
 
-@pytest.mark.parametrize(("pods", "weight", "own"), [(4, 0, 0), (4, 5, 1), (4, 50, 2), (4, 100, 3), (10, 25, 2)])
+@pytest.mark.parametrize(
+    ("pods", "weight", "own"), [(4, 0, 0), (4, 5, 1), (4, 50, 2), (4, 100, 3), (10, 25, 2), (1, 50, 0), (0, 50, 0)]
+)
 def test_a_share_of_pods_has_at_least_one_of_each(pods: int, weight: int, own: int) -> None:
     assert canary_pods(pods, weight) == own
 
 
 def test_the_mark_says_which_weight_a_number_of_pods_stands_for() -> None:
     stable, canary = deployment("stable", replicas=4), deployment("canary", replicas=0)
-    for _, found, patch in Ratio(stable, canary).patches(MARK, release="digits"):
-        applied(found, patch)
-    assert (stable["spec"]["replicas"], canary["spec"]["replicas"]) == (3, 1)
+    settle(stable, canary, MARK)
+    assert numbers(stable, canary) == (3, 1)
     assert Ratio(stable, canary).read().weight == 25
     canary["spec"]["replicas"] = 2
     assert Ratio(stable, canary).read().weight == 40
+
+
+def numbers(stable: Object, canary: Object) -> tuple[int, int]:
+    return stable["spec"]["replicas"], canary["spec"]["replicas"]
+
+
+def available(*deployments: Object) -> int:
+    return sum(min(each["status"]["availableReplicas"], each["spec"]["replicas"]) for each in deployments)
+
+
+def settle(stable: Object, canary: Object, mark: Mark) -> int:
+    """Step to the split, while one pod after the other becomes ready; the fewest that were ready meanwhile."""
+    fewest = available(stable, canary)
+    for _ in range(100):
+        patches = list(Ratio(stable, canary).patches(mark, release="digits"))
+        if not patches and available(stable, canary) == sum(numbers(stable, canary)):
+            return fewest
+        for _, found, patch in patches:
+            applied(found, patch)
+        fewest = min(fewest, available(stable, canary))
+        for each in (stable, canary):
+            wanted, ready = each["spec"]["replicas"], each["status"]["availableReplicas"]
+            each["status"]["availableReplicas"] = min(ready + 1, wanted)
+    raise AssertionError("it never comes to rest")
+
+
+@pytest.mark.parametrize(("unavailable", "fewest"), [(0, 10), ("25%", 8)])
+def test_no_more_pods_are_ended_than_are_ready_in_their_place(unavailable: int | str, fewest: int) -> None:
+    stable, canary = deployment("stable", replicas=10), deployment("canary", replicas=0)
+    stable["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": unavailable}}
+    for weight, reached in ((5, (9, 1)), (50, (5, 5)), (100, (1, 9)), (0, (10, 0))):
+        assert settle(stable, canary, replace(MARK, weight=weight)) >= fewest
+        assert numbers(stable, canary) == reached
+
+
+def test_a_split_is_there_when_all_its_pods_are_and_a_rollback_when_the_last_one_has_gone() -> None:
+    stable, canary = deployment("stable", replicas=2), deployment("canary", replicas=0)
+    for _, found, patch in Ratio(stable, canary).patches(MARK, release="digits"):
+        applied(found, patch)
+    assert numbers(stable, canary) == (2, 1)
+    read = Ratio(stable, canary).read()
+    assert (read.weight, read.synced) == (25, False)
+    settle(stable, canary, MARK)
+    read = Ratio(stable, canary).read()
+    assert (read.weight, read.synced, read.trouble) == (25, True, ())
+
+    back = replace(MARK, weight=0, phase=Phase.ROLLING_BACK)
+    for _, found, patch in Ratio(stable, canary).patches(back, release="digits"):
+        applied(found, patch)
+    assert numbers(stable, canary) == (2, 1)
+    assert Ratio(stable, canary).read().weight > 0
+    settle(stable, canary, back)
+    assert numbers(stable, canary) == (2, 0)
+    assert Ratio(stable, canary).read().weight == 0
+
+
+def test_a_canary_that_is_not_ready_is_dropped_at_once() -> None:
+    stable, canary = deployment("stable", replicas=10), deployment("canary", replicas=0)
+    settle(stable, canary, replace(MARK, weight=100))
+    canary["status"]["availableReplicas"] = 0
+    back = replace(MARK, weight=0, phase=Phase.ROLLING_BACK)
+    for _, found, patch in Ratio(stable, canary).patches(back, release="digits"):
+        applied(found, patch)
+    assert numbers(stable, canary) == (10, 0)
 
 
 @pytest.mark.parametrize("weights", [(25, 0), (50, 0), (100, 0), (50, 25)])
@@ -204,21 +270,40 @@ def test_a_split_of_pods_that_is_cut_off_midway_and_done_again_leaves_as_many_po
     stable, canary = deployment("stable", replicas=8), deployment("canary", replicas=0)
     for weight in weights:
         mark = replace(MARK, weight=weight)
-        [(_, found, patch), _] = Ratio(stable, canary).patches(mark, release="digits")
-        applied(found, patch)  # and the second meets a conflict
-        for _, found, patch in Ratio(stable, canary).patches(mark, release="digits"):
-            applied(found, patch)
+        for _ in range(8):
+            first, *_ = [*Ratio(stable, canary).patches(mark, release="digits"), None]
+            if first:
+                applied(first[1], first[2])  # and the second, if there is one, meets a conflict
+            for each in (stable, canary):
+                each["status"]["availableReplicas"] = each["spec"]["replicas"]
+        settle(stable, canary, mark)
         own = canary_pods(8, weight)
-        assert (stable["spec"]["replicas"], canary["spec"]["replicas"]) == (8 - own, own)
+        assert numbers(stable, canary) == (8 - own, own)
 
 
-def test_what_somebody_adds_to_stables_pods_amid_a_split_stays() -> None:
+@pytest.mark.parametrize(("scaled", "reached"), [(8, (5, 5)), (1, (1, 2))])
+def test_what_somebody_adds_to_stables_pods_or_takes_from_them_amid_a_split_is_shared(
+    scaled: int, reached: tuple[int, int]
+) -> None:
     stable, canary = deployment("stable", replicas=4), deployment("canary", replicas=0)
-    for weight, scaled in ((50, 8), (0, 8)):
-        for _, found, patch in Ratio(stable, canary).patches(replace(MARK, weight=weight), release="digits"):
-            applied(found, patch)
-        stable["spec"]["replicas"] = max(stable["spec"]["replicas"], scaled)
-    assert stable["spec"]["replicas"] == 10
+    half = replace(MARK, weight=50)
+    settle(stable, canary, half)
+    stable["spec"]["replicas"] = scaled
+    assert Ratio(stable, canary).read().weight == 50, "nobody has changed the canary's share by hand"
+    settle(stable, canary, half)
+    assert numbers(stable, canary) == reached
+    settle(stable, canary, replace(MARK, weight=0))
+    assert numbers(stable, canary) == (sum(reached), 0)
+
+
+def test_a_single_pod_cannot_be_split_and_the_reason_says_how_many_are_needed() -> None:
+    stable, canary = deployment("stable", replicas=1), deployment("canary", replicas=0)
+    with pytest.raises(TorchfinchError, match="stable needs 2 or more"):
+        list(Ratio(stable, canary).patches(MARK, release="digits"))
+    settle(stable, canary, replace(MARK, weight=0))
+    arm = ratio_arms(stable, canary, weight=0)[1]
+    assert arm.ready == 0
+    assert arm.lacks == "no share can be split off 1 pod: stable needs 2 or more"
 
 
 def test_two_deployments_of_one_version_have_one_digest_and_a_restart_changes_none() -> None:
@@ -250,6 +335,12 @@ def test_a_canary_without_its_pods_says_how_many_are_ready_and_what_kubernetes_s
     failing = deployment("canary", conditions=[refused])
     assert canary_arm(failing, 0, weight=0).lacks == "0 of 2 pods are; exceeded quota"
     assert not canary_arm(failing, 0, weight=0).failed, "a quota may be raised: held, not taken back"
+
+
+def test_a_deployment_that_gave_up_on_an_older_template_says_nothing_of_the_new_one() -> None:
+    gave_up = {"type": "Progressing", "status": "False", "message": "timed out"}
+    assert stuck(deployment("canary", conditions=[gave_up])) == "timed out"
+    assert not stuck(deployment("canary", conditions=[gave_up], observedGeneration=0))
 
 
 def test_only_endpoints_that_are_ready_and_stay_are_counted() -> None:
@@ -289,6 +380,20 @@ def test_a_pods_page_is_counted_by_the_sdk_where_it_tells_and_else_by_torchserve
     assert (plain.latency_sum, plain.latency_count, plain.latency_buckets) == (4.0, 38, ())
     assert (own.latency_sum, own.latency_count) == (0.76, 38)
     assert (own.latency_buckets[0], own.latency_buckets[-1]) == (5, 38)
+
+
+def test_errors_that_no_request_had_are_not_more_than_there_were_requests() -> None:
+    counted = count(samples("ts_inference_requests_total 3.0\nRequests5XX 7.0\nRequests4XX 5.0\n"))
+    assert (counted.requests, counted.errors, counted.client_errors) == (3, 3, 3)
+
+
+def test_pods_that_have_gone_are_forgotten_but_for_those_that_may_come_back() -> None:
+    last = None
+    for number in range(100):
+        now = {f"pod-{number}": Counters(requests=number)}
+        last = merged(last, Reading(at=number, stable=now, canary={}))
+    assert last
+    assert list(last.stable) == [f"pod-{number}" for number in range(79, 100)]
 
 
 @pytest.fixture(name="some_spec")

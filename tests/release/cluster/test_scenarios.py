@@ -1,5 +1,6 @@
 """What happens to releases in life, each on the real API server: all by one controller, in namespaces of their own."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -109,13 +110,13 @@ def test_every_kind_of_split_leads_a_good_version_to_stable_and_a_bad_one_back(
     at_rest = app.weights
     app.offer("2.0")
     app.wait("Promoted")
-    assert app.weights == at_rest
+    assert within(20, lambda: app.weights == at_rest), "without a route the canary's pods go as stable's become ready"
     assert list(dict.fromkeys(each["weight"] for each in app.status["decisions"])) == [0, 25, 50, 100]
 
     app.offer("bad")
     app.wait("RolledBack")
     assert "error rate" in app.status["reason"]
-    assert app.weights == at_rest
+    assert app.weights == at_rest, "rolled back means that nobody has the canary any more"
     assert within(20, lambda: app.replicas == [2, 0]), "the canary's pods go after scaleDownDelay"
 
 
@@ -146,8 +147,73 @@ def test_scaling_amid_a_release_starts_nothing_anew(make_app: MakeApp, route: st
     app.merge(DEPLOYMENTS, {"spec": {"replicas": 4}}, "digits-stable")
     assert within(20, lambda: len(app.pods) >= 5)
     assert app.status["startedAt"] == started
-    assert app.status["phase"] in {"Progressing", "Paused"}
-    assert app.weights[1] <= app.weights[0]
+    split = {"Replicas": [4, 1]}.get(route, [75, 25])
+    assert within(20, lambda: app.holds("RouteSynced") and app.weights == split), app.status
+    assert app.status["phase"] == "Progressing"
+
+
+class Watch:
+    """Counts the pods of an app that are available, all the time."""
+
+    def __init__(self, app: App) -> None:
+        self.fewest = 1_000
+        self._app, self._over = app, threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.02):
+            ready = [pod for pod in self._app.pods if _available(pod)]
+            self.fewest = min(self.fewest, len(ready))
+
+    def end(self) -> int:
+        self._over.set()
+        self._thread.join()
+        return self.fewest
+
+
+def _available(pod: Object) -> bool:
+    conditions = {each["type"]: each["status"] for each in pod["status"].get("conditions", [])}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
+
+
+def test_where_pods_are_the_weight_as_many_serve_while_it_moves_forward_back_and_at_the_promotion(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(route="Replicas", analysis=ENDLESS, steps=[{"weight": 10}, {"weight": 50}])
+    surge = {"strategy": {"rollingUpdate": {"maxUnavailable": 0}}}
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 8, **surge}}, "digits-stable")
+    app.merge(DEPLOYMENTS, {"spec": surge}, "digits-canary")
+    assert within(20, lambda: sum(map(_available, app.pods)) == 8)
+    watch = Watch(app)
+    try:
+        app.offer("2.0")
+        app.reach(10)
+        for number, (weight, split) in enumerate(((50, [4, 4]), (100, [1, 7]))):
+            app.spec(action={"type": "skip", "id": f"skip {number}"})
+            app.reach(weight)
+            assert app.weights == split
+        app.spec(action={"type": "abort", "id": "back"})
+        app.wait("RolledBack")
+        assert app.weights == [8, 0]
+        app.spec(analysis={"minRequests": 50}, action={"type": "retry", "id": "again"})
+        app.wait("Promoted")
+        assert within(20, lambda: app.weights == [8, 0])
+    finally:
+        fewest = watch.end()
+    assert fewest >= 8
+
+
+def test_where_pods_are_the_weight_a_single_one_is_not_split_and_the_reason_says_how_many_are_needed(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(route="Replicas")
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 1}}, "digits-stable")
+    assert within(20, lambda: len(app.pods) == 1)
+    app.offer("2.0")
+    assert within(20, lambda: "stable needs 2 or more" in app.status["reason"]), app.status
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 2}}, "digits-stable")
+    app.wait("Promoted")
 
 
 def test_a_version_and_a_number_of_pods_may_change_in_one_edit(make_app: MakeApp) -> None:

@@ -19,7 +19,7 @@ from torchfinch.release.cluster.cache import Cache, Key, generation, key_of, ser
 from torchfinch.release.cluster.evidence import ClusterEvidence
 from torchfinch.release.cluster.fetcher import Fetcher
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, SLICES, VIRTUAL_SERVICES, Kind
-from torchfinch.release.cluster.orphans import give_back, orphans
+from torchfinch.release.cluster.orphans import Orphan, give_back, orphans
 from torchfinch.release.cluster.queue import Queue
 from torchfinch.release.cluster.resource import names_of, parse_spec
 from torchfinch.release.cluster.router import ClusterRouter
@@ -90,8 +90,7 @@ class Operator:
         found = self._cache.get(RELEASES, *key)
         try:
             if found is None:
-                self._forget(key)
-                return None
+                return self._forget(key)
             tick = self._look(key, found)
         except ApiError as error:
             return self._failed(key, error, soon=error.status in {404, 409, 422})
@@ -156,21 +155,30 @@ class Operator:
         for kind, name in names_of(found):
             self._interested.setdefault((kind, (key[0], name)), set()).add(key)
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: Key) -> float | None:
         """A deleted release: its traffic goes back to stable, also where it was deleted while no controller ran."""
         self._releases.pop(key, None)
-        for orphan in [each for each in orphans(self._cache) if each.release == key]:
-            try:
-                give_back(self._api, self._cache, orphan)
-            except ApiError:
-                raise
-            except TorchfinchError as error:  # a person has taken the split apart
-                self._say(release="/".join(key), trouble=str(error))
-            else:
-                self._say(release="/".join(key), note=f"deleted: all traffic of {orphan.name} is on stable")
+        gone = [self._given_back(orphan) for orphan in list(orphans(self._cache)) if orphan.release == key]
+        if not all(gone):
+            return _AGAIN
         for interested in list(self._interested.values()):
             interested.discard(key)
         self._tries.pop(key, None)
+        return None
+
+    def _given_back(self, orphan: Orphan) -> bool:
+        """Whether no more can be done for a split whose release is gone."""
+        release = "/".join(orphan.release)
+        try:
+            if not give_back(self._api, self._cache, orphan):
+                return False
+        except ApiError:
+            raise
+        except TorchfinchError as error:  # a person has taken the split apart
+            self._say(release=release, trouble=str(error))
+        else:
+            self._say(release=release, note=f"deleted: all traffic of {orphan.name} is on stable")
+        return True
 
     def _say(self, **words: str) -> None:
         print(json.dumps({"time": time.time(), **words}), file=self._log, flush=True)

@@ -38,8 +38,10 @@ def orphans(cache: Cache) -> Iterator[Orphan]:
                 yield Orphan(release, kind, found, owned[1])
 
 
-def give_back(api: Api, cache: Cache, orphan: Orphan) -> None:
-    """Give stable all traffic of an orphaned split, and take the mark away.
+def give_back(api: Api, cache: Cache, orphan: Orphan) -> bool:
+    """Give stable all traffic of an orphaned split, and take the mark away; whether that is done.
+
+    Where pods are the weight it is done again until they have gone, as stable's become ready.
 
     Raises:
         ApiError: the split has changed since it was read, and is read anew; or the API server does not answer.
@@ -53,6 +55,8 @@ def give_back(api: Api, cache: Cache, orphan: Orphan) -> None:
             if error.status in {409, 422}:
                 cache.put(kind, api.get(path))
             raise
+    left = cache.get(orphan.kind, *key_of(orphan.found))
+    return left is None or owner(left) is None
 
 
 def _patches(cache: Cache, orphan: Orphan) -> Iterable[Patch]:

@@ -55,7 +55,7 @@ class ClusterRouter:
         """What was seen last."""
 
     def observe(self, spec: Spec) -> View:
-        """Read everything from the cache; the route of forced versions is brought up to date where it is not."""
+        """Read everything from the cache; what was set and is not there yet is brought on: pods, forced versions."""
         try:
             self.view = self._seen(spec)
         except TorchfinchError as error:
@@ -64,7 +64,8 @@ class ClusterRouter:
         return self.view
 
     def _seen(self, spec: Spec) -> View:
-        split = self._weights(spec).read()
+        weights = self._weights(spec)
+        split = weights.read()
         stable, canary = self._arms(spec, split.weight)
         baseline = self._baseline(spec, split)
         return View(
@@ -77,7 +78,7 @@ class ClusterRouter:
             baseline=baseline,
             baseline_weight=split.baseline or 0,
             offered=digest(self._deployment(spec, "canary")),
-            trouble=(*split.trouble, *self._keep_choices(spec, split.weight)),
+            trouble=(*split.trouble, *self._go_on(weights, split), *self._keep_choices(spec, split.weight)),
         )
 
     def addresses(self, spec: Spec, role: Role) -> dict[str, str]:
@@ -111,7 +112,12 @@ class ClusterRouter:
             self._patch(DEPLOYMENTS, stable, take_over_patch(stable, canary["spec"]["template"]))
 
     def retire(self, spec: Spec) -> None:
-        """No more pods of the baseline, and then of the canary, which is seen as running until both are done."""
+        """No more pods of the baseline, and then of the canary, which is seen as running until both are done.
+
+        Where pods are the weight, the canary's go with it.
+        """
+        if isinstance(spec.route, Replicas):
+            return
         for found in (self._beside(spec), self._deployment(spec, "canary")):
             if found:
                 self._patch(DEPLOYMENTS, found, scale_patch(found, 0))
@@ -121,6 +127,18 @@ class ClusterRouter:
         weights = self._weights(spec)
         if isinstance(weights, RouteWeights):
             self._apply(weights.balanced(release=self._name))
+
+    def _go_on(self, weights: Weights, split: Split) -> tuple[str, ...]:
+        """A step more towards the numbers of pods that were set; whoever was faster is seen at the next look."""
+        if not (isinstance(weights, Ratio) and weights.untouched and split.mark):
+            return ()
+        try:
+            self._apply(weights.patches(split.mark, release=self._name))
+        except ApiError as error:
+            return () if error.status in {409, 422} else (error.message,)
+        except TorchfinchError as error:
+            return (error.message,)
+        return ()
 
     def _apply(self, patches: Iterable[Patch]) -> None:
         for kind, found, patch in patches:

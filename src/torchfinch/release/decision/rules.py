@@ -9,6 +9,8 @@ from torchfinch.release.manifest.spec import Analysis
 from torchfinch.release.state import Check, Counters, Pair, Reading, Unit, Verdict
 
 BLOCK = 10
+_ABSENT = 20
+"""So many sources that a reading lacks are remembered; more where there are more."""
 
 
 def accumulate(total: Pair, last: Reading | None, reading: Reading) -> Pair:
@@ -22,10 +24,18 @@ def accumulate(total: Pair, last: Reading | None, reading: Reading) -> Pair:
 
 
 def merged(last: Reading | None, reading: Reading) -> Reading:
-    """`reading`, with the sources of `last` that it lacks: one that comes back is not counted twice."""
+    """`reading`, with the sources of `last` that it lacks: one that comes back is not counted twice.
+
+    Of those it has the ones that were there last, for most have gone for good, and a state must not grow without end.
+    """
     if last is None:
         return reading
-    return replace(reading, stable={**last.stable, **reading.stable}, canary={**last.canary, **reading.canary})
+    return replace(reading, stable=_kept(last.stable, reading.stable), canary=_kept(last.canary, reading.canary))
+
+
+def _kept(last: Mapping[str, Counters], now: Mapping[str, Counters]) -> dict[str, Counters]:
+    absent = [name for name in last if name not in now]
+    return {**{name: last[name] for name in absent[-max(_ABSENT, len(now)) :]}, **now}
 
 
 def _news(last: Mapping[str, Counters], now: Mapping[str, Counters]) -> Counters:
