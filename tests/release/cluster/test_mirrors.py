@@ -5,7 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from release.cluster.test_parts import MARK, applied, http_route
+from release.cluster.objects import MARK, applied, http_route
 
 from torchfinch.release.cluster.forced import belongs_to, forced_route, is_as
 from torchfinch.release.cluster.mirrors import mirror_patch, mirrored, without_mirror
