@@ -8,8 +8,10 @@ import typer
 from torchfinch.cli.releases import Name, find_release
 from torchfinch.cli.settings import pairs
 from torchfinch.console import err, out, table
+from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
+    from torchfinch.release.local.store import FileStore
     from torchfinch.release.simulation.replay import Look, Rejudged
 
 _FIELD = "analysis."
@@ -32,7 +34,7 @@ def replay(
     from torchfinch.release.view import REJUDGED_COLUMNS, rejudged_line, rejudged_rows
 
     changes = {**_changes(settings), **({"policy": policy} if policy else {})}
-    path = find_release(name).history
+    path = _recorded(name).history
     found = rejudge(read_history(path), changes) if path.exists() else []
     if not found:
         err.print(f"nothing of {name} is recorded yet")
@@ -43,6 +45,14 @@ def replay(
         if release.differing:
             out.print(table(REJUDGED_COLUMNS, rejudged_rows(release)))
         out.print(rejudged_line(release), markup=False, soft_wrap=True)
+
+
+def _recorded(name: str) -> "FileStore":
+    try:
+        return find_release(name)
+    except TorchfinchError as error:
+        hint = "a release of a cluster cannot be replayed: its controller does not keep the counters of every look"
+        raise TorchfinchError(error.message, hint) from error
 
 
 def _changes(settings: list[str] | None) -> dict[str, Any]:
