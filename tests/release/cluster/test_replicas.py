@@ -106,6 +106,22 @@ def test_a_split_of_pods_that_is_cut_off_midway_and_done_again_leaves_as_many_po
         assert numbers(stable, canary) == (8 - own, own)
 
 
+def test_the_pods_of_a_deleted_release_go_as_stables_become_ready_and_then_the_mark_goes() -> None:
+    stable, canary = deployment("stable", replicas=8), deployment("canary", replicas=0)
+    stable["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0}}
+    settle(stable, canary, replace(MARK, weight=100))
+    assert numbers(stable, canary) == (1, 7)
+    for _ in range(20):
+        if not canary["metadata"]["annotations"]:
+            break
+        for _, found, patch in Ratio(stable, canary).cleared():
+            applied(found, patch)
+        assert available(stable, canary) >= 8
+        stable["status"]["availableReplicas"] = min(stable["status"]["availableReplicas"] + 1, 8)
+    assert not canary["metadata"]["annotations"]
+    assert numbers(stable, canary) == (8, 0)
+
+
 @pytest.mark.parametrize(("scaled", "reached"), [(8, (5, 5)), (1, (1, 2))])
 def test_what_somebody_adds_to_stables_pods_or_takes_from_them_amid_a_split_is_shared(
     scaled: int, reached: tuple[int, int]
