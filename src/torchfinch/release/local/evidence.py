@@ -1,7 +1,6 @@
 """Evidence of one machine: what Envoy counted for both versions. It sees every answer, and every missing one."""
 
 import math
-import re
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -15,10 +14,9 @@ from torchfinch.release.predicted import predicted
 from torchfinch.release.state import LATENCY_EDGES, Counters, Reading
 from torchfinch.serving.process import started_at
 
-_SAMPLE = re.compile(r"^envoy_cluster_(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+_PREFIX = "envoy_cluster_"
 _PARTS = ("envoy_response_code", "envoy_response_code_class", "le")
 Counted = dict[tuple[str, str, str], float]
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 def _edge(milliseconds: float) -> str:
@@ -82,10 +80,12 @@ def _of_envoy(counted: Counted, slot: str) -> Counters:
 def _samples(text: str) -> Counted:
     """Values by name, slot, and status, class of status or upper edge (empty for none of them)."""
     found = {}
-    for name, text_labels, value in _SAMPLE.findall(text):
-        labels = dict(_LABEL.findall(text_labels))
+    for sample in samples(text):
+        labels = sample.labels
+        if not sample.name.startswith(_PREFIX):
+            continue
         if "le" in labels:  # Envoy writes 1.2 as 1.1999999999999999555910790149937
             labels["le"] = _edge(float(labels["le"]))
         part = next((labels[key] for key in _PARTS if key in labels), "")
-        found[name, labels.get("envoy_cluster_name", ""), part] = float(value)
+        found[sample.name.removeprefix(_PREFIX), labels.get("envoy_cluster_name", ""), part] = sample.value
     return found
