@@ -84,6 +84,19 @@ def test_a_note_is_a_decision_and_its_end_is_none(play: Play) -> None:
     assert not is_decision(second, first)
 
 
+def test_a_trouble_whose_words_or_numbers_alone_change_is_no_news(play: Play) -> None:
+    play.tick()
+    line = play.world.history[-1]
+    url = "http://prometheus.test:9090/api/v1/query"
+    hanging = [f"{url} did not answer within 5 s", f"{url} is slow: 2 requests wait", f"{url}: Connection refused"]
+    counted = ["0 of 2 pods are there", "1 of 2 pods are there"]
+    for texts in (hanging, counted):
+        lines = [{**line, "actions": [], "notes": [], "trouble": [text]} for text in texts]
+        assert is_decision(lines[0], {**lines[0], "trouble": []})
+        assert not any(is_decision(now, before) for now in lines for before in lines)
+    assert is_decision({**line, "trouble": hanging[:1]}, {**line, "trouble": counted[:1]})
+
+
 def test_a_first_start_waits_for_a_stable_version(play: Play) -> None:
     play.world.stable = Arm()
     play.tick()

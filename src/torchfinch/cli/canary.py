@@ -229,10 +229,10 @@ class _News:
         self._told: object = None
 
     def __call__(self, tick: "Tick") -> None:
-        from torchfinch.release.view import line
+        from torchfinch.release.view import line, subjects
 
-        state = tick.decision.state
-        news = (state.phase, state.weight, re.sub(r"[\d.]+", "", state.reason), tick.decision.notes, tick.trouble)
+        state, trouble = tick.decision.state, subjects(tick.trouble)
+        news = (state.phase, state.weight, re.sub(r"[\d.]+", "", state.reason), tick.decision.notes, trouble)
         if news != self._told:
             self._told = news
             notes = [note for note in tick.decision.notes if note != state.reason]

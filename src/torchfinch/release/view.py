@@ -1,7 +1,8 @@
 """A release in a person's words: a line for a pipe, tables for a terminal. Lines of the history say all of it."""
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +22,8 @@ _NUMBERS = ("requests c/s", "errors c/s", "mean ms c/s")
 SUMMARY_COLUMNS = ("name", "phase", "step", "weight", "canary", *_NUMBERS, "age", "reason")
 DECISION_COLUMNS = ("time", "phase", "step", "weight", *_NUMBERS, "reason")
 REJUDGED_COLUMNS = ("time", "looks", "weight", *_NUMBERS, "recorded", "replayed", "because")
+_URL = re.compile(r"https?://[^\s,;]*[^\s,;:.]")
+_NUMBER = re.compile(r"[\d.]+")
 _VERDICTS = {
     "pass": Text("ok", "green"),
     "fail": Text("over", "red"),
@@ -98,11 +101,19 @@ def rejudged_line(rejudged: Rejudged) -> str:
 
 def is_decision(record: Record, before: Record | None) -> bool:
     """Whether a line of the history did something, or says something that the line before did not."""
-    if before is None or any(record[key] != before[key] for key in ("phase", "weight", "trouble")):
+    if before is None or any(record[key] != before[key] for key in ("phase", "weight")):
+        return True
+    if subjects(record["trouble"]) != subjects(before["trouble"]):
         return True
     if record["notes"] and record["notes"] != before["notes"]:
         return True
     return bool(record["actions"]) and record["actions"] != before["actions"]  # one that goes on is no new decision
+
+
+def subjects(trouble: Iterable[str]) -> frozenset[str]:
+    """What is in trouble: the server where one is named, else the words without numbers; how it fails often changes."""
+    named = ((_URL.search(text), text) for text in trouble)
+    return frozenset(_NUMBER.sub("", found.group() if found else text) for found, text in named)
 
 
 def clock(when: float) -> str:
