@@ -88,6 +88,29 @@ def test_a_canary_that_refuses_everything_does_not_pass(play: Play) -> None:
     assert play.reason == f"client errors against stable: 100 % is over the limit of 5 %, 5 % over stable's 0 % {sizes}"
 
 
+@pytest.mark.parametrize("policy", ["required", "sequential"])
+def test_a_canary_that_refuses_everything_does_not_pass_where_there_is_nothing_to_compare_with(
+    play: Play, policy: str
+) -> None:
+    play.change(steps=[{"weight": 100}], analysis={"policy": policy})
+    play.at_weight(100, requests=0)
+    play.world.serve(200)
+    play.world.counted["two"] = replace(play.world.counted["two"], client_errors=200)
+    play.tick()
+    assert play.phase is Phase.ROLLING_BACK
+    assert play.reason.startswith("client errors: 100 % is over the limit of 50 % (200 of 200)")
+
+
+def test_a_canary_that_begins_to_refuse_everything_at_weight_100_is_not_promoted(play: Play) -> None:
+    play.change(analysis={"policy": "sequential"})
+    play.at_weight(100)
+    play.world.serve(200)
+    play.world.counted["two"] = replace(play.world.counted["two"], client_errors=200)
+    play.tick()
+    assert play.phase is Phase.PROGRESSING
+    assert play.reason.startswith("not forward: step client errors: 100 % is over the limit of 50 %")
+
+
 # --- the way back: plain failure ---
 
 

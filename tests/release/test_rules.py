@@ -77,7 +77,15 @@ def test_without_stable_traffic_only_the_absolute_limits_judge(stable: Counters,
         "mean latency": "fail",
         "mean latency against stable": "skip",
         "client errors against stable": "skip",
+        "client errors": "fail",
     }
+
+
+@pytest.mark.parametrize(("refused", "verdict"), [(50, "pass"), (51, "fail")])
+def test_with_nothing_to_compare_a_canary_may_refuse_half_of_what_it_is_asked(refused: int, verdict: str) -> None:
+    assert verdicts(Counters(), counted(100, client_errors=refused))["client errors"] == verdict
+    assert verdicts(STABLE, counted(100, client_errors=refused), weight=100)["client errors"] == verdict
+    assert verdicts(STABLE, counted(100, client_errors=refused))["client errors"] == "skip"
 
 
 def test_a_stable_version_that_answers_in_no_measurable_time_sets_no_latency_limit() -> None:

@@ -1,6 +1,7 @@
 """How a release is judged: by the rule as it is required, or by evidence that stays valid at any number of looks."""
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from torchfinch.release.decision.rules import judge, since_step, timed
@@ -25,16 +26,21 @@ def judgement(analysis: Analysis, state: State) -> tuple[Check, ...]:
     literal = judge(analysis, state.total, weight=state.weight)
     if analysis.policy == "required":
         return literal
-    mean = [check for check in literal if check.name == "mean latency"]  # a sum has no variance that could be tested
-    return (*mean, *_evidence(analysis, state))
+    return (*_plain(literal), *_evidence(analysis, state))
 
 
 def step_judgement(analysis: Analysis, state: State) -> tuple[Check, ...]:
-    """The checks before the next step: of the step's own part, or of evidence that is not enough and not nothing."""
-    if analysis.policy == "sequential":
-        found = [check for check in _evidence(analysis, state) if (check.value or 0.0) >= DOUBT]
-        return tuple(replace(check, limit=DOUBT, verdict="hold") for check in found)
-    return judge(analysis, since_step(state.total, state.at_step), weight=state.weight)
+    """The checks before the next step: of the step's own part, and of evidence that is not enough and not nothing."""
+    literal = judge(analysis, since_step(state.total, state.at_step), weight=state.weight)
+    if analysis.policy == "required":
+        return literal
+    found = [check for check in _evidence(analysis, state) if (check.value or 0.0) >= DOUBT]
+    return (*_plain(literal), *(replace(check, limit=DOUBT, verdict="hold") for check in found))
+
+
+def _plain(literal: Iterable[Check]) -> Iterator[Check]:
+    """What is not bet on: a sum of latencies has no variance that could be tested, and most refused is gross."""
+    return (check for check in literal if check.name in {"mean latency", "client errors"})
 
 
 def wealth(evidence: Evidence, claim: str) -> float:

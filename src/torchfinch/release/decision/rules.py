@@ -11,6 +11,8 @@ from torchfinch.release.state import Check, Counters, Pair, Reading, Unit, Verdi
 BLOCK = 10
 _ABSENT = 20
 """So many sources that a reading lacks are remembered; more where there are more."""
+MOST_REFUSED = 0.5
+"""A canary with nothing to compare with may answer so many of its requests with 4xx."""
 
 
 def accumulate(total: Pair, last: Reading | None, reading: Reading) -> Pair:
@@ -108,8 +110,9 @@ def since_step(total: Pair, at_step: Pair) -> Pair:
 def judge(analysis: Analysis, pair: Pair, *, weight: int) -> tuple[Check, ...]:
     """Compare the canary with the limits and with stable.
 
-    The comparisons with stable are skipped where it has no requests, and at weight 100, where it has no traffic. They
-    are taken literally elsewhere: with no error on stable, the canary's first error is more than twice as many.
+    The comparisons with stable are skipped where it has no requests, and at weight 100, where it has no traffic; a
+    canary that refuses more than half of what it is asked does not pass there either. They are taken literally
+    elsewhere: with no error on stable, the canary's first error is more than twice as many.
     """
     stable, canary = pair.stable, pair.canary
     paired = weight < 100 and stable.requests > 0
@@ -132,6 +135,8 @@ def judge(analysis: Analysis, pair: Pair, *, weight: int) -> tuple[Check, ...]:
         _check("client errors against stable", canary.client_error_rate, _plus(excess, stable.client_error_rate),
                unit="share", evaluable=paired, note=refused,
                basis=f"{shown(excess, 'share')} over stable's {shown(stable.client_error_rate, 'share')}"),
+        _check("client errors", canary.client_error_rate, None if excess is None else MOST_REFUSED, unit="share",
+               evaluable=not paired, note=f"{canary.client_errors} of {canary.requests}"),
     )  # fmt: skip
 
 
