@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from release.conftest import make_spec
+from release.playing import Play
 from scipy.stats import binom
 
 from torchfinch.handler.metrics import SECONDS
+from torchfinch.release.controller import Tick
 from torchfinch.release.decision.policies import judgement, odds, threshold
 from torchfinch.release.decision.rules import grow
 from torchfinch.release.decision.sequential import Event, gather, raised, together_in
@@ -105,6 +107,26 @@ def played(look: int, *, seed: int, stable: float, canary: float) -> tuple[Phase
         world.serve(look, error_rate={"one": stable, "two": canary}, random=random)
         world.now += 1
     return tick.outcome, tick.decision.state
+
+
+def doubtful(tick: Tick) -> bool:
+    """Whether the evidence is much, and not enough."""
+    return any(16 < (check.value or 0) < 100 for check in tick.decision.checks if check.unit == "odds")
+
+
+def test_a_doubt_without_traffic_is_a_lack_of_progress_and_one_with_traffic_is_none(play: Play) -> None:
+    steps = [{"weight": 25}]
+    play.change(steps=steps, progressDeadline="10s", analysis={"policy": "sequential", "minRequests": 100})
+    play.at_weight(25, requests=0)
+    play.until(doubtful, 300, error_rate={"two": 0.1})
+    for _ in range(3):
+        for _ in range(9):
+            play.tick()
+        assert (play.phase, play.world.weight) == (Phase.PROGRESSING, 25)
+        play.tick(20)
+    assert play.phase is Phase.PROGRESSING
+    assert play.ended(0) is Phase.ROLLED_BACK
+    assert play.reason.startswith("no progress for 10 s: not forward yet: failing more than stable")
 
 
 def test_a_release_ends_as_its_canary_deserves() -> None:

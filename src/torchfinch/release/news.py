@@ -36,7 +36,8 @@ class Herald:
     def tell(self, release: str, spec: Spec, *, before: State, after: State, seen: Seen) -> None:
         """Hand what a turn brought to those who want to know; waits for nobody."""
         if spec.notify:
-            for text in headlines(release, before, after, seen, degraded=self._degraded):
+            deadline = spec.progress_deadline
+            for text in headlines(release, before, after, seen, degraded=self._degraded, deadline=deadline):
                 self._messages.put(f"{release}: notification", partial(send, spec.notify, text))
         lately = self._first and after.at - (after.ended or 0.0) < _LATELY
         if self._outcomes and after.phase in _ENDS and (lately or after.phase is not before.phase):
@@ -55,13 +56,20 @@ class Herald:
         self._reports.put(f"{release}: registry", promoted if state.phase is Phase.PROMOTED else rolled_back)
 
 
-def headlines(release: str, before: State, after: State, seen: Seen, *, degraded: bool) -> Iterator[str]:
-    """The news of one turn in a person's words; `degraded` says whether stable was so at the last one."""
+def headlines(
+    release: str, before: State, after: State, seen: Seen, *, degraded: bool, deadline: float
+) -> Iterator[str]:
+    """The news of one turn in a person's words; `degraded` says whether stable was so at the last one.
+
+    A promotion that takes longer than `deadline` seconds is told too: nothing else would end it.
+    """
     phase = after.phase
     if phase in _WORDS and phase is not before.phase:
         labels = {arm.digest: arm.label for arm in (seen.canary, seen.stable)}
         label = labels.get(after.canary) or "the canary"
         yield f"{release}: {label} was {_WORDS[phase]}: {after.reason}"
+    if phase is Phase.PROMOTING and before.stuck <= deadline < after.stuck:
+        yield f"{release}: {after.reason}"
     if seen.stable.ready == 0 and not degraded:
         amid = f", and the canary has weight {after.weight}" if phase in UNDERWAY else ""
         yield f"{release}: degraded: stable has no ready endpoint{amid}"

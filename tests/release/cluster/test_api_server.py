@@ -49,6 +49,44 @@ def test_a_good_version_is_promoted_and_a_failing_one_is_taken_back(
     assert any(check["verdict"] == "fail" for line in decided for check in line.get("checks", []))
 
 
+def test_whoever_waits_for_the_version_and_then_for_the_promotion_is_not_told_of_the_one_before(
+    cluster: Cluster, world: World, controller: Controller
+) -> None:
+    for version in ("2.0", "3.0"):
+        cluster.release_version(version)
+        cluster("wait", "canary/digits", f"--for=jsonpath={{.status.canary.version}}={version}", "--timeout=60s")
+        cluster.wait("Promoted")
+        stable = cluster.get("deployment", "digits-stable")["spec"]["template"]
+        assert stable["metadata"]["labels"]["app.kubernetes.io/version"] == version
+
+
+def test_a_promotion_that_hangs_is_told_and_leaves_users_with_the_canary(
+    cluster: Cluster, world: World, controller: Controller
+) -> None:
+    cluster("rollout", "pause", "deployment/digits-stable")
+    cluster.release_version("2.0")
+    assert within(60, lambda: cluster.weights == (0, 100))
+    cluster.patch("canary", "digits", {"spec": {"progressDeadline": "5s"}})
+    cluster("wait", "canary/digits", "--for=condition=Progressing=false", "--timeout=90s")
+    assert "stable is not ready with it after 5 s" in cluster.get("canary", "digits")["status"]["reason"]
+    assert cluster.weights == (0, 100)
+    cluster("rollout", "resume", "deployment/digits-stable")
+    cluster.wait("Promoted")
+    assert cluster.weights == (100, 0)
+
+
+def test_an_undo_of_stable_after_a_promotion_is_no_promotion_any_more_and_retry_releases_again(
+    cluster: Cluster, world: World, controller: Controller
+) -> None:
+    cluster.release_version("2.0")
+    cluster.wait("Promoted")
+    cluster("rollout", "undo", "deployment/digits-stable")
+    cluster.wait("RolledBack")
+    assert "1.0 is stable, by hand" in cluster.get("canary", "digits")["status"]["reason"]
+    cluster.patch("canary", "digits", {"spec": {"action": {"type": "retry", "id": "again"}}})
+    cluster.wait("Promoted")
+
+
 def test_a_killed_controller_goes_on_where_it_was(cluster: Cluster, world: World, controller: Controller) -> None:
     cluster.release_version("2.0")
     assert within(60, lambda: cluster.weights == (75, 25))

@@ -236,7 +236,7 @@ def test_the_status_carries_the_state_and_a_condition_keeps_its_time(some_spec: 
     state = State(phase=Phase.PROGRESSING, weight=5, at=1000.0, started=900.0)
     first = build_status(state, spec=spec, view=view, measured="", generation=1, before={})
     second = build_status(
-        State(phase=Phase.PROMOTED, at=2000.0, ended=2000.0),
+        State(phase=Phase.PROMOTED, canary="c", at=2000.0, ended=2000.0),
         spec=spec, view=view, measured=None, generation=1, before=first,
     )  # fmt: skip
 
@@ -246,6 +246,27 @@ def test_the_status_carries_the_state_and_a_condition_keeps_its_time(some_spec: 
     assert times["Promoted"] == ("True", "1970-01-01T00:33:20Z")
     assert times["RolledBack"] == ("False", "1970-01-01T00:16:40Z")
     assert times["MetricsAvailable"] == ("True", "1970-01-01T00:16:40Z")
+
+
+def test_whoever_waits_for_a_promotion_is_not_told_of_the_one_before_what_is_offered_now(some_spec: Spec) -> None:
+    state = State(phase=Phase.PROMOTED, stable="c", canary="c", at=2.0, ended=1.0)
+    for offered, expected in (("c", "True"), ("d", "False")):
+        view = View(weight=0, mark=None, stable=Arm(), canary=Arm(), offered=offered)
+        status = build_status(state, spec=some_spec, view=view, measured=None, generation=1, before={})
+        assert {each["type"]: each["status"] for each in status["conditions"]}["Promoted"] == expected
+
+
+def test_a_promotion_that_hangs_is_seen_in_the_condition(some_spec: Spec) -> None:
+    for seconds, expected in ((600.0, ("True", "Promoting")), (601.0, ("False", "ProgressDeadlineExceeded"))):
+        state = State(phase=Phase.PROMOTING, weight=100, at=2.0, stuck=seconds)
+        status = build_status(state, spec=some_spec, view=None, measured=None, generation=1, before={})
+        found = {each["type"]: (each["status"], each["reason"]) for each in status["conditions"]}
+        assert found["Progressing"] == expected
+
+
+def test_a_stable_version_without_all_of_its_pods_says_how_many_are_ready() -> None:
+    assert stable_arm(deployment("stable"), 1).lacks == "1 of 2 pods are"
+    assert stable_arm(deployment("stable"), 2).lacks == ""
 
 
 def test_a_release_that_was_rolled_back_is_seen_as_such_when_nothing_is_offered_any_more(some_spec: Spec) -> None:

@@ -47,7 +47,10 @@ def build_status(
         "compared": _compared(_as_judged(state)),
         "observedGeneration": generation,
         "conditions": _stamped(
-            _conditions(state, view, measured), before.get("conditions", []), generation=generation, at=state.at
+            _conditions(state, view, measured, late=state.stuck > spec.progress_deadline),
+            before.get("conditions", []),
+            generation=generation,
+            at=state.at,
         ),
         "decisions": list(before.get("decisions", [])),
         "state": _STATE.dump_json(state).decode(),
@@ -87,15 +90,19 @@ def moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _conditions(state: State, view: View | None, measured: str | None) -> Iterable[Condition]:
+def _conditions(state: State, view: View | None, measured: str | None, *, late: bool) -> Iterable[Condition]:
+    """The answers; `late` says whether nothing has moved forward for longer than `spec.progressDeadline`."""
     phase, reason = state.phase, state.reason
     # Only a rolled back release is forgotten when nothing is offered, and whoever waits for its end must still see it.
     rolled_back = phase is Phase.ROLLED_BACK or (phase is Phase.IDLE and state.ended is not None)
-    yield Condition(type="Promoted", holds=phase is Phase.PROMOTED, reason=str(phase), message=reason)
+    promoted = phase is Phase.PROMOTED and not (view and view.offered not in {None, "", state.canary, state.stable})
+    yield Condition(type="Promoted", holds=promoted, reason=str(phase), message=reason)
     yield Condition(type="RolledBack", holds=rolled_back, reason=str(phase), message=reason)
     yield Condition(type="Paused", holds=phase is Phase.PAUSED, reason=str(phase), message=reason)
     moving = phase in UNDERWAY or phase is Phase.ROLLING_BACK
-    yield Condition(type="Progressing", holds=moving and phase is not Phase.PAUSED, reason=str(phase), message=reason)
+    progressing = moving and phase is not Phase.PAUSED and not late
+    why = "ProgressDeadlineExceeded" if moving and late else str(phase)
+    yield Condition(type="Progressing", holds=progressing, reason=why, message=reason)
     if measured is not None:
         why = "Measured" if not measured else "NoMeasurements"
         yield Condition(

@@ -85,6 +85,7 @@ def stable_arm(deployment: Object, endpoints: int) -> Arm:
         label=label(deployment),
         running=replicas(deployment) > 0,
         ready=endpoints,
+        lacks=_lacks(deployment, endpoints) if endpoints < replicas(deployment) else "",
         archive=archive(deployment),
     )
 

@@ -35,6 +35,8 @@ class Look:
     """Seconds since the last look. Time counts only while somebody looks, so that neither a stopped controller nor a
     jumping clock runs into a deadline."""
     notes: tuple[str, ...] = ()
+    weighed: bool = False
+    """Whether this look brought new evidence to the policy `sequential`."""
 
     @property
     def wish(self) -> Action | None:
@@ -63,7 +65,7 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
     elapsed = min(max(now - state.at, 0.0), longest) if state.at else 0.0
     state, notes = _take_over(replace(state, at=now), seen)
     # once the roles have changed, each arm counts what was the other's
-    swapped = bool(state.canary) and seen.stable.digest == state.canary
+    swapped, known = bool(state.canary) and seen.stable.digest == state.canary, state.evidence.counted
     if seen.reading and state.phase in UNDERWAY and not swapped:
         state = replace(
             state, total=accumulate(state.total, state.last, seen.reading), last=merged(state.last, seen.reading)
@@ -71,7 +73,7 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
         state = _weighed(spec, state, seen)
     if state.phase is Phase.PAUSED and not spec.paused and state.hand is None:
         state = replace(state, phase=Phase.SHADOWING if state.mirror else Phase.PROGRESSING)
-    return Look(spec, state, seen, now, elapsed, notes)
+    return Look(spec, state, seen, now, elapsed, notes, weighed=state.evidence.counted != known)
 
 
 def _weighed(spec: Spec, state: State, seen: Seen) -> State:
@@ -204,6 +206,28 @@ def start(at: Look, canary: str, reason: str, *first: Act) -> Decision:
     state = changed(at.state, phase=Phase.PROGRESSING, weight=0, canary=canary, reason=reason)
     state = replace(state, total=Pair(), at_step=Pair(), evidence=Evidence(), last=None, started=at.now, ended=None)
     return Decision(state=state, actions=(*first, _set(state)))
+
+
+def anew(at: Look, *, stable: str, reason: str) -> Decision:
+    """Another version is stable: what was counted before says nothing of the canary beside it."""
+    state = replace(
+        _counting_anew(at),
+        stable=stable,
+        reason=reason,
+        revision=at.state.revision + 1,
+        verified=False,
+        at_step=Pair(),
+        in_step=0.0,
+        stuck=0.0,
+    )
+    return Decision(state=state, notes=(reason,))
+
+
+def undone(at: Look, *, stable: str, reason: str) -> Decision:
+    """A person has put another version in the place of the one that was promoted, which `retry` releases again."""
+    total = Pair(stable=at.state.total.canary, canary=at.state.total.stable)  # roles as before the promotion
+    ended = end(replace(at, state=replace(at.state, total=total)), Phase.ROLLED_BACK, stable=stable, reason=reason)
+    return replace(ended, notes=(reason,))
 
 
 def end(at: Look, phase: Phase, *, stable: str, reason: str) -> Decision:

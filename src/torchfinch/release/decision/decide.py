@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from torchfinch.release.decision.answers import (
     Look,
+    anew,
     back,
     changed,
     end,
@@ -18,6 +19,7 @@ from torchfinch.release.decision.answers import (
     reassert,
     rest,
     start,
+    undone,
     wait,
 )
 from torchfinch.release.decision.baseline import baseline_share, can_serve
@@ -63,22 +65,35 @@ def _balanced(at: Look, decision: Decision) -> Decision:
 
 
 def _promoted(at: Look) -> Decision | None:
-    """Stable runs what was the canary: the promotion happened, whoever remembers it."""
+    """Stable runs what was the canary: the promotion happened, whoever remembers it.
+
+    The traffic goes back when all of stable can answer; before that only where the canary cannot.
+    """
     arm = at.seen.stable
-    if at.state.phase in UNDERWAY and at.state.canary and arm.digest == at.state.canary:
-        return end(at, Phase.PROMOTED, stable=arm.digest, reason=f"{arm.label or 'the canary'} is stable now")
-    return None
+    if at.state.phase not in UNDERWAY or not _took_over(at) or (at.canary_answers and (arm.lacks or not arm.ready)):
+        return None
+    return end(at, Phase.PROMOTED, stable=arm.digest, reason=f"{arm.label or 'the canary'} is stable now")
+
+
+def _took_over(at: Look) -> bool:
+    """Whether stable's servers are the canary's version by now."""
+    return bool(at.state.canary) and at.seen.stable.digest == at.state.canary
 
 
 def _stable_known(at: Look) -> Decision | None:
     """Remember what serves as stable; at the first start that is what runs there."""
-    arm = at.seen.stable
-    if not arm.digest and not at.state.stable:
+    state, arm = at.state, at.seen.stable
+    if not arm.digest and not state.stable:
         return rest(at, "waiting for a first stable version")
-    if arm.digest in {"", at.state.stable}:
+    moving = state.phase in UNDERWAY or state.phase is Phase.ROLLING_BACK
+    if arm.digest in {"", state.stable} or (moving and _took_over(at)):
         return None
     what = f"{arm.label or arm.digest[:12]} is stable"
-    return Decision(state=replace(at.state, stable=arm.digest, reason=what), notes=(what,))
+    if state.phase in UNDERWAY:
+        return anew(at, stable=arm.digest, reason=f"{what} now: counting begins anew at weight {state.weight}")
+    if state.phase is Phase.PROMOTED:
+        return undone(at, stable=arm.digest, reason=f"{what}, by hand; retry releases what was promoted again")
+    return Decision(state=replace(state, stable=arm.digest, reason=state.reason if moving else what), notes=(what,))
 
 
 def _stable_missing(at: Look) -> Decision | None:
@@ -108,7 +123,7 @@ def _rolling_back(at: Look) -> Decision | None:
         return replace(move(at.granted(at.wish).state), notes=(f"{at.wish.type} does not apply: rolling back",))
     if at.seen.weight != 0 or at.seen.mirror:
         return move(at.state)
-    if not at.seen.stable.digest:  # aborted amid a promotion, when stable had begun to take the canary's version
+    if at.seen.stable.digest != at.state.stable:  # aborted amid a promotion, with stable on its way to the canary
         return rest(at, at.state.reason, Deploy(role="stable", digest=at.state.stable))
     return end(at, Phase.ROLLED_BACK, stable=at.state.stable, reason=at.state.reason)
 
@@ -206,13 +221,17 @@ def _hand_edit(at: Look) -> Decision | None:
 
 
 def _promoting(at: Look) -> Decision | None:
-    """All traffic on the canary first, then the roles change."""
+    """All traffic on the canary first, then the roles change. However long that takes, users have the canary."""
     if at.state.phase is not Phase.PROMOTING:
         return None
     if at.seen.weight != at.state.weight:
         return move(at.state)
-    reason = f"{at.seen.canary.label or 'the canary'} has all traffic and becomes stable"
-    return rest(at, reason, Promote(digest=at.state.canary))
+    stuck, deadline, lacks = at.state.stuck + at.elapsed, at.spec.progress_deadline, at.seen.stable.lacks
+    what = f"{at.seen.canary.label or 'the canary'} has all traffic and"
+    late = f"{what} keeps it: stable is not ready with it after {deadline:g} s{f': {lacks}' if lacks else ''}"
+    over = stuck > deadline
+    state = replace(at.state, reason=late if over else f"{what} becomes stable", stuck=stuck)
+    return Decision(state=state, actions=(Promote(digest=state.canary),), notes=(late,) if over else ())
 
 
 def _paused(at: Look) -> Decision | None:
@@ -230,7 +249,7 @@ def _canary_ready(at: Look) -> Decision | None:
     """No weight without a canary that can answer."""
     arm, wanted = at.seen.canary, at.state.canary
     if at.seen.weight is None:
-        return wait(at, "the router does not tell its weights")
+        return wait(at, "; ".join(("the router does not tell its weights", *at.seen.trouble)))
     if at.canary_answers:
         return None
     if at.seen.weight == 0 and (arm.digest != wanted or not arm.running):
@@ -257,9 +276,7 @@ def _routed(at: Look) -> Decision | None:
         return reassert(at, f"mirroring {state.mirror} % of the requests, for the router mirrors {at.seen.mirror} %")
     if not at.seen.synced:
         return wait(at, f"the route with weight {shown} is not taken up yet")
-    if state.weight == 0 and not (state.mirror and at.spec.shadow):
-        return first_requests(at)
-    if not state.verified:
+    if not state.verified and not _before_requests(at):
         copied = f"copies of {state.mirror} % of the requests go to the canary"
         reason = copied if state.mirror else f"weight {shown} is in the router"
         return Decision(state=replace(state, verified=True, at_step=state.total, reason=reason))
@@ -267,13 +284,25 @@ def _routed(at: Look) -> Decision | None:
 
 
 def _evidence(at: Look) -> Decision | None:
-    """Old measurements or none are no pass."""
+    """Old measurements or none are no pass, nor are the canary's alone while stable has traffic too."""
     reading, limit = at.seen.reading, at.spec.analysis.freshness
     if reading is None:
         return wait(at, "no measurements")
+    if not reading.stable and at.state.weight < 100:
+        return wait(at, "no measurements of stable")
     if at.now - reading.at > limit:
         return wait(at, f"measurements are {at.now - reading.at:.0f} s old, more than {limit:g} s")
     return None
+
+
+def _first_requests(at: Look) -> Decision | None:
+    """Only a canary that can be measured gets any."""
+    return first_requests(at) if _before_requests(at) else None
+
+
+def _before_requests(at: Look) -> bool:
+    """Whether the canary gets neither a weight nor copies yet."""
+    return at.state.weight == 0 and not (at.state.mirror and at.spec.shadow)
 
 
 RULES: tuple[Callable[[Look], Decision | None], ...] = (
@@ -292,4 +321,5 @@ RULES: tuple[Callable[[Look], Decision | None], ...] = (
     _baseline_ready,
     _routed,
     _evidence,
+    _first_requests,
 )

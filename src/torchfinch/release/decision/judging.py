@@ -76,7 +76,7 @@ def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
     step_checks = step_judgement(at.spec.analysis, state)
     broken, doubts = _with("fail", step_checks), _with("hold", step_checks)
     if doubts:
-        return rest(at, f"not forward yet: {_all_told(doubts)}", checks=checks)
+        return _doubted(at, f"not forward yet: {_all_told(doubts)}", checks)
     if broken:
         named = tuple(replace(check, name=f"step {check.name}") for check in broken)
         return wait(at, f"not forward: {_all_told(named)}", checks=(*checks, *undecided(named)))
@@ -85,6 +85,13 @@ def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
     if duration.verdict == "hold":
         return rest(at, f"{state.in_step:.0f} of {seconds:g} s at weight {state.weight}", checks=checks)
     return forward(at, f"{requests.value} {where} keep the limits", checks)
+
+
+def _doubted(at: Look, told: str, checks: tuple[Check, ...]) -> Decision:
+    """On hold for as long as answers come that will tell; without any it is a lack of progress."""
+    if not at.weighed:
+        return wait(at, told, checks=checks)
+    return rest(replace(at, state=replace(at.state, stuck=0.0)), told, checks=checks)
 
 
 def _part(at: Look) -> Step | Shadow:

@@ -90,7 +90,7 @@ class Force(Fields):
 
 
 class Notify(Fields):
-    """Who is told that a release was promoted, rolled back, paused by hand, or that stable is degraded."""
+    """Who is told that a release was promoted, rolled back, paused by hand or hangs, or that stable is degraded."""
 
     webhook: Url | None = None
     """Gets `{"text": ...}` by POST, as Slack and others take it."""
