@@ -26,6 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("servers"))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where pytest-xdist does not write the group into a test's name, it does not heed it, and servers share ports."""
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist does not heed groups with this pytest: see pyproject.toml")
+
+
 @pytest.fixture(scope="session")
 def colour_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder of the colour model."""
