@@ -1,5 +1,6 @@
 """Files written whole or not at all, their digests, and what YAML files hold."""
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -22,10 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(descriptor)
-        temporary = Path(name)
+        temporary = _beside(path)
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
@@ -42,6 +40,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
     """Write `content` to `path` through a temporary file, so that no reader ever sees half of it."""
     with replacing(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_place(path: Path) -> None:
+    """Make sure, before long work, that a file can be made at `path`; leaves nothing.
+
+    Raises:
+        OSError: it cannot, in the nearest folder that exists.
+    """
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    _beside(nearest / path.name).unlink()
 
 
 def sha256(path: Path) -> str:
@@ -78,6 +86,17 @@ def parse_yaml(text: str, *, source: str) -> Any:
         raise TorchfinchError(f"{source}{line}, is no YAML: {problem}", "mend it there or a line above") from error
     except yaml.YAMLError as error:
         raise TorchfinchError(f"{source} is no YAML: {' '.join(str(error).split())}", "mend it") from error
+
+
+def _beside(path: Path) -> Path:
+    """A new empty file in the folder of `path`, which is made if need be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except FileNotFoundError as error:  # a parent is none to make files in, such as /proc
+        raise NotADirectoryError(errno.ENOTDIR, "no file can be made there", str(path)) from error
+    os.close(descriptor)
+    return Path(name)
 
 
 def _umask() -> int:

@@ -48,3 +48,11 @@ def test_a_command_that_cannot_write_says_so_in_one_line(tmp_path: Path, capsys:
 def test_other_faults_of_files_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         main(lambda: write_whole(tmp_path, "x"))
+
+
+@pytest.mark.parametrize("place", ["/proc/page.html", "/proc/folder/page.html"])
+def test_a_place_where_no_file_can_be_made_is_told_in_one_line(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(lambda: write_whole(Path(place), ""))
+
+    assert capsys.readouterr().err == f"error: {place}: no file can be made there\n  name another place\n"

@@ -131,3 +131,23 @@ def test_a_place_that_cannot_be_written_is_told(here: Path) -> None:
 
     assert isinstance(error, TorchfinchError)
     assert "cannot be written: Not a directory" in str(error)
+
+
+@pytest.mark.parametrize("output", ["file/d.mar", "/proc/d.mar", "/proc/folder/d.mar"])
+def test_an_archive_that_could_not_be_written_is_refused_before_training(here: Path, output: str) -> None:
+    (here / "file").touch()
+    error = torchfinch("digits", *QUICK, "--output", output).exception
+
+    assert isinstance(error, OSError)
+    assert [path.name for path in here.iterdir()] == ["file"]
+
+
+@pytest.mark.usefixtures("here")
+def test_where_packing_fails_the_run_is_kept_and_the_way_to_pack_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    error = torchfinch("digits", *QUICK).exception
+
+    assert isinstance(error, TorchfinchError)
+    assert "SOURCE_DATE_EPOCH is 'yesterday'" in error.message
+    assert "torchfinch pack runs/digits --version 1.0" in str(error.hint)
+    assert Path("runs/digits/model.json").is_file()

@@ -12,6 +12,7 @@ from torchfinch.cli.pull import Uri
 from torchfinch.cli.settings import pairs
 from torchfinch.cli.stopping import stop_as_ctrl_c
 from torchfinch.console import err, table
+from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
     from torchfinch.training import Run
@@ -33,7 +34,9 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last epoch of an interrupted training.")] = False,
     runs: Annotated[Path, typer.Option(help="Where the run folder is left.")] = Path("runs"),
-    output: Annotated[Path | None, typer.Option(help="The archive; model_store/NAME.mar if not given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="The archive; model_store/NAME.mar if not given.")
+    ] = None,
     pack: Annotated[bool, typer.Option("--pack/--no-pack", help="Pack the run into an archive.")] = True,
     handler: Annotated[Path | None, typer.Option(help="A handler file; the stock one if not given.")] = None,
     track: Annotated[bool, typer.Option("--track", help="Keep the training in MLflow, at --registry.")] = False,
@@ -47,6 +50,7 @@ def train(
     from functools import partial
 
     from torchfinch.archive.sources import check_handler, check_name
+    from torchfinch.files import check_place
     from torchfinch.registry import tracking
     from torchfinch.training import from_environment, load_recipe, rank, read_config
     from torchfinch.training import train as run_recipe
@@ -58,6 +62,9 @@ def train(
     check_name(version, what="version")
     if handler:
         check_handler(handler)
+    output = output or Path("model_store") / f"{loaded.name}.mar"
+    if pack:
+        check_place(output)
     folder = runs / loaded.name
     tracked = uri if track and not rank() else None
     stop_as_ctrl_c()
@@ -68,7 +75,6 @@ def train(
         if rank():
             return
         err.print(table(("result", ""), _rows(run, perf_counter() - start)))
-        output = output or Path("model_store") / f"{loaded.name}.mar"
         if pack:
             _pack(run.folder, name=loaded.name, version=version, output=output, handler=handler)
         print(output if pack else run.folder)
@@ -77,7 +83,12 @@ def train(
 def _pack(run: Path, *, name: str, version: str, output: Path, handler: Path | None) -> None:
     from torchfinch.archive import pack_run
 
-    pack_run(run, name=name, version=version, output=output, handler=handler)
+    try:
+        pack_run(run, name=name, version=version, output=output, handler=handler)
+    except (OSError, TorchfinchError) as error:
+        why = f"{error.filename or output}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        again = f"{run} is whole: torchfinch pack {run} --version {version} --output ANOTHER.mar"
+        raise TorchfinchError(why, again) from error
     size = output.stat().st_size / 1e6
     err.print(f"packed {name} {version}, {size:.1f} MB; next: torchfinch verify {output}")
 
