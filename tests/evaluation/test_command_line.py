@@ -1,6 +1,7 @@
 """`torchfinch evaluate`, `crossval` and `compare` as people type them."""
 
 import json
+import re
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,6 +90,19 @@ def test_the_page_shows_curves_and_the_worst_mistake_and_asks_for_nothing(
     assert "<script" not in page
     assert "http://" not in page
     assert "https://" not in page
+
+
+def test_the_page_names_the_files_of_the_mistakes_and_has_the_one_most_wrong_first(
+    colour_run: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "green" / "not-green.png").write_bytes(colour_image("red"))
+    run("evaluate", colour_run, "--data", photos, "--html", "page.html")
+    page = (tmp_path / "page.html").read_text()
+
+    found = re.findall(r"<figcaption><b>(.*?)</b><br>(\w+), taken for (\w+): \w+ (.*?) %, \w+ (.*?) %<", page)
+    assert {each[:3] for each in found} == {("red/wrong.png", "red", "blue"), ("green/not-green.png", "green", "red")}
+    assert [float(each[3]) for each in found] == sorted(float(each[3]) for each in found)
+    assert "from the lowest probability of the true class upwards" in page
 
 
 def test_a_broken_file_is_named_and_the_others_are_measured(colour_run: Path, photos: Path) -> None:

@@ -64,6 +64,8 @@ class Tested:
     targets: Tensor
     source: str
     faults: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """Of files, within their folder; empty where the images are not files."""
 
 
 def test_images(model: Model, data: str | None) -> Tested:
@@ -78,7 +80,8 @@ def test_images(model: Model, data: str | None) -> Tested:
         read = read_folder(Path(data), labels=model.labels, preprocessing=model.preprocessing)
         for fault in read.faults:
             err.print(f"left out: {fault}", markup=False, soft_wrap=True)
-        return Tested(read.pixels, read.targets, f"{len(read.targets):,} images of {data}", read.faults)
+        names = tuple(str(path.relative_to(data)) for path in read.paths)
+        return Tested(read.pixels, read.targets, f"{len(read.targets):,} images of {data}", read.faults, names)
     if data:
         return _of_recipe(data, model)
     name = model.lineage.get("recipe")
@@ -174,5 +177,6 @@ def _write_page(
         targets=tested.targets.numpy(),
         rows=rows.numpy(),
         now=datetime.now(UTC),
+        names=tested.names,
     )
     err.print(f"wrote {path}", markup=False, soft_wrap=True)

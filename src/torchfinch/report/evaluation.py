@@ -24,6 +24,10 @@ MISTAKES_SHOWN = 12
 CURVES_SHOWN = 3
 MOST_POINTS = 500
 TONES = ("accent", "bad", "canary", "good")
+ORDERS = {
+    Evaluation: "Wrong answers, from the lowest probability of the true class upwards.",
+    RegressionEvaluation: "Predictions, from the farthest from the truth downwards.",
+}
 
 Mistakes = list[tuple[int, str]]
 """Place among the images, and what is wrong with the answer."""
@@ -39,11 +43,12 @@ def write_evaluation(
     title: str,
     source: str,
     now: datetime,
+    names: Sequence[str] = (),
 ) -> None:
     """Write one HTML file to `output`, whole or not at all.
 
     `pixels` of shape (N, C, H, W) were answered by `rows`: probabilities (N, classes), or numbers (N, K). `source` says
-    where the images come from.
+    where the images come from, `names` what each is called, where they have names.
     """
     scores = describe_scores(evaluation.to_dict())
     if isinstance(evaluation, Evaluation):
@@ -57,7 +62,8 @@ def write_evaluation(
         title=title,
         source=source,
         scores=scores,
-        mistakes=[_picture(pixels[place], words) for place, words in mistakes],
+        order=ORDERS[type(evaluation)],
+        mistakes=[(names[place] if names else "", _picture(pixels[place], words)) for place, words in mistakes],
         made=day(now.timestamp()),
         environment=describe_environment(),
     )
@@ -96,9 +102,13 @@ def _wrong(targets: NDArray[Any], rows: NDArray[np.float32], labels: Sequence[st
     answers, true = rows.argmax(axis=1), rows[np.arange(len(rows)), targets]
     places = [int(place) for place in np.argsort(true, kind="stable") if answers[place] != targets[place]]
     return [
-        (place, f"{labels[targets[place]]}, taken for {labels[answers[place]]} ({percent(rows[place].max())})")
+        (place, _taken(labels[targets[place]], true[place], labels[answers[place]], rows[place].max()))
         for place in places[:MISTAKES_SHOWN]
     ]
+
+
+def _taken(truth: str, small: float, answer: str, large: float) -> str:
+    return f"{truth}, taken for {answer}: {truth} {percent(small)}, {answer} {percent(large)}"
 
 
 def _far(targets: NDArray[Any], rows: NDArray[np.float32]) -> Mistakes:
