@@ -19,7 +19,7 @@ from torchfinch.report.charts import Axis, Event, Series, axis, clock_axis, draw
 from torchfinch.report.pictures import read_picture
 from torchfinch.report.scores import describe_scores
 from torchfinch.report.training import read_run
-from torchfinch.report.words import minutes, number, percent
+from torchfinch.report.words import area, minutes, number, percent, score
 
 from .conftest import make_image, make_run
 
@@ -86,7 +86,7 @@ def test_a_class_is_shown_with_specificity_and_auc_where_they_are_known() -> Non
     )
 
     rows = describe_scores(evaluation.to_dict()).classes
-    assert rows[0] == ("a", "100.0 %", "50.0 %", "100.0 %", "66.7 %", "100.0 %", "2")
+    assert rows[0] == ("a", "100.0 %", "50.0 %", "100.0 %", "66.7 %", "1.0000", "2")
     assert rows[2] == ("c", "0.0 %", "0.0 %", "100.0 %", "0.0 %", "", "0")
 
 
@@ -114,6 +114,8 @@ def test_an_image_cut_short_is_said(tmp_path: Path) -> None:
 def test_numbers_are_written_for_people() -> None:
     assert [number(value) for value in (0.0, 0.25, 1200.0, 123456.0)] == ["0", "0.25", "1200", "123,456"]
     assert [percent(value) for value in (0.0, 0.000576, 0.12345, 1.0)] == ["0 %", "0.0576 %", "12.3 %", "100 %"]
+    assert [score(value) for value in (0.0, 0.5, 0.9996, 1.0)] == ["0.0 %", "50.0 %", "99.9 %", "100.0 %"]
+    assert [area(value) for value in (0.5, 0.9994, 0.99996, 1.0)] == ["0.5000", "0.9994", "0.9999", "1.0000"]
     assert [minutes(value) for value in (0, 42, 185, 3720, -20)] == ["0:00", "0:42", "3:05", "1:02:00", "-0:20"]
 
 

@@ -18,7 +18,7 @@ from torchfinch.report.environment import describe_environment
 from torchfinch.report.pictures import Picture, embed
 from torchfinch.report.render import render_page
 from torchfinch.report.scores import UNIT, describe_scores
-from torchfinch.report.words import day, number, percent
+from torchfinch.report.words import area, day, number, percent
 
 MISTAKES_SHOWN = 12
 CURVES_SHOWN = 3
@@ -86,9 +86,9 @@ def _curves(evaluation: Evaluation, targets: NDArray[Any], rows: NDArray[np.floa
     return [chart for chart in charts if chart]
 
 
-def _series(curves: Sequence[Curve], area: str) -> list[Series]:
+def _series(curves: Sequence[Curve], kind: str) -> list[Series]:
     return [
-        Series(f"{curve.name}: {area} {curve.area:.4f}", curve.points, tone=tone)
+        Series(f"{curve.name}: {kind} {area(curve.area)}", curve.points, tone=tone)
         for curve, tone in zip(curves, TONES, strict=False)
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torchfinch.report.charts import Axis, Chart, Series, draw
-from torchfinch.report.words import number, percent, score
+from torchfinch.report.words import area, number, percent, score
 
 MOST_CLASSES = 20
 """A larger confusion matrix cannot be read; the classes and the pairs that go worst can."""
@@ -13,10 +13,9 @@ PAIRS_SHOWN = 5
 SHARES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
-    "roc_auc": "ROC AUC, one against the others",
-    "average_precision": "average precision",
     "calibration_error": "expected calibration error",
 }
+AREAS = {"roc_auc": "ROC AUC, one against the others", "average_precision": "average precision"}
 VALUES = {
     "matthews_correlation": "Matthews correlation",
     "cross_entropy": "cross-entropy",
@@ -88,9 +87,11 @@ def describe_scores(evaluation: Mapping[str, Any]) -> Scores:
 def _numbers(evaluation: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     averages = {f"F1, {kind}": float(each["f1"]) for kind, each in evaluation.get("averages", {}).items()}
     shares = {name: evaluation[key] for key, name in SHARES.items() if evaluation.get(key) is not None} | averages
+    areas = {name: evaluation[key] for key, name in AREAS.items() if evaluation.get(key) is not None}
     values = {name: evaluation[key] for key, name in VALUES.items() if evaluation.get(key) is not None}
     return (
         *((name, score(float(value))) for name, value in shares.items()),
+        *((name, area(float(value))) for name, value in areas.items()),
         *((name, number(float(value))) for name, value in values.items()),
     )
 
@@ -118,9 +119,10 @@ def _shown(per_class: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
 
 
 def _row(label: str, metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    known = (metrics.get(key) for key in ("precision", "recall", "specificity", "f1", "roc_auc"))
-    ratios = ("" if value is None else score(float(value)) for value in known)  # no AUC of a class without images
-    return (label, *ratios, f"{int(metrics['support']):,}")
+    known = (metrics.get(key) for key in ("precision", "recall", "specificity", "f1"))
+    ratios = ("" if value is None else score(float(value)) for value in known)
+    auc = metrics.get("roc_auc")  # none of a class without images
+    return (label, *ratios, "" if auc is None else area(float(auc)), f"{int(metrics['support']):,}")
 
 
 def _matrix(counts: Sequence[Sequence[int]]) -> tuple[tuple[Cell, ...], ...]:

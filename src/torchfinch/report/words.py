@@ -14,8 +14,13 @@ def percent(value: float) -> str:
 
 
 def score(value: float) -> str:
-    """A metric between 0 and 1 with the digits that a test set of some hundred images bears."""
-    return f"{100 * value:.1f} %"
+    """A metric between 0 and 1 with the digits that a test set of some hundred images bears; all is 1 alone."""
+    return f"{100 * (value if value == 1 else min(value, 0.999)):.1f} %"
+
+
+def area(value: float) -> str:
+    """An area under a curve, between 0 and 1; all is 1 alone."""
+    return f"{value if value == 1 else min(value, 0.9999):.4f}"
 
 
 def milliseconds(value: float) -> str:
