@@ -121,6 +121,7 @@ def test_training_is_shown_with_curves_matrix_classes_and_lineage(page: Page) ->
     assert "9f2c1b7a" * 8 in words
     assert 'aria-label="Loss (cross-entropy) by epoch: training from' in text
     assert "precision recall specificity F1 ROC AUC images" in words
+    assert "Rows are true classes, columns are answers, of 440 test images. Most often confused:" in words
 
 
 def test_of_the_last_epoch_the_worst_classes_are_shown_and_of_each_the_time_for_data(page: Page) -> None:
