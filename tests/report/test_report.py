@@ -124,6 +124,18 @@ def test_training_is_shown_with_curves_matrix_classes_and_lineage(page: Page) ->
     assert "Rows are true classes, columns are answers, of 440 test images. Most often confused:" in words
 
 
+def test_a_seed_is_shown_once_and_settings_apart_from_the_lineage(page: Page, project: Path) -> None:
+    lineage = json.loads((project / "runs" / "digits" / "model.json").read_text())["lineage"]
+    lineage["config"] = {"seed": 7, "batch_size": 64, "optimizer": {"name": "adamw"}}
+    spoil(project / "runs" / "digits" / "model.json", lineage=lineage | {"seed": 7})
+    about, settings = Parsed(page()).words.split(" Lineage ")[1].split(" Settings ")
+
+    assert "image size 8 x 8 image mode L" in about
+    assert "test accuracy 0.98" in about
+    assert "seed" not in about
+    assert settings.startswith("seed 7 batch size 64 optimizer name adamw ")
+
+
 def test_of_the_last_epoch_the_worst_classes_are_shown_and_of_each_the_time_for_data(page: Page) -> None:
     words = Parsed(page()).words
     assert "Least known in the last epoch, of the validation images: nine 80.0 %, eight 90.0 %, five 99.0 %." in words

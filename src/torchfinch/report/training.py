@@ -10,13 +10,14 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.report.charts import Chart, Series, axis, draw
 from torchfinch.report.reading import reading
 from torchfinch.report.scores import Scores, describe_scores
-from torchfinch.report.words import number, percent, plural, score
+from torchfinch.report.words import number, percent, score
 
 EPOCH_COLUMNS = (
     *("train_loss", "validation_loss", "train_accuracy", "validation_accuracy"),
     *("learning_rate", "seconds", "data_seconds"),
 )
 _WORST = 3
+Row = tuple[str, str]
 AGAIN = "torchfinch train NAME writes it anew"
 
 
@@ -26,7 +27,8 @@ class Run:
 
     name: str
     accuracy: float | None
-    lineage: tuple[tuple[str, str], ...]
+    lineage: tuple[Row, ...]
+    settings: tuple[Row, ...]
     charts: tuple[Chart, ...]
     epochs: tuple[tuple[str, ...], ...]
     worst: str
@@ -51,7 +53,7 @@ def read_run(folder: Path) -> Run:
     with reading(described, what="description of a model", hint=AGAIN):
         model = json.loads(described.read_text(encoding="utf-8"))
         accuracy = (model.get("lineage", {}).get("metrics") or {}).get("test_accuracy")
-        lineage = tuple(_flat(_identity(model)))
+        lineage, settings = tuple(_identity(model)), tuple(_flat(_settings(model)))
     with reading(history, what="history of a training", hint=AGAIN):
         lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
         epochs = [json.loads(line) for line in lines]
@@ -59,13 +61,13 @@ def read_run(folder: Path) -> Run:
         worst = _worst(model.get("labels") or [], epochs[-1].get("class_accuracy") or []) if epochs else ""
     with reading(evaluation, what="evaluation", hint=AGAIN):
         scores = describe_scores(json.loads(evaluation.read_text(encoding="utf-8"))) if evaluation.exists() else None
-    return Run(folder.resolve().name, accuracy, lineage, charts=charts, epochs=rows, worst=worst, scores=scores)
+    name = folder.resolve().name
+    return Run(name, accuracy, lineage, settings, charts=charts, epochs=rows, worst=worst, scores=scores)
 
 
 def _loss(model: Mapping[str, Any]) -> str:
     """The name of the loss, as the settings have it."""
-    settings = (model.get("lineage") or {}).get("config") or {}
-    return str(settings.get("loss", {}).get("name", "cross_entropy")).replace("_", "-")
+    return str(_settings(model).get("loss", {}).get("name", "cross_entropy")).replace("_", "-")
 
 
 def _curves(epochs: Sequence[Mapping[str, Any]], *, loss: str) -> tuple[Chart, ...]:
@@ -99,16 +101,27 @@ def _worst(labels: Sequence[str], accuracies: Sequence[float | None]) -> str:
     return ", ".join(f"{label} {score(share)}" for share, label in sorted(known)[:_WORST])
 
 
-def _identity(model: Mapping[str, Any]) -> dict[str, Any]:
-    network = model.get("network") or {}
-    about = {"network": network.get("class"), "arguments": network.get("arguments")}
-    about |= {"classes": plural(len(model.get("labels") or ()), "label"), "preprocessing": model.get("preprocessing")}
-    return about | (model.get("lineage") or {})
+def _settings(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    return (model.get("lineage") or {}).get("config") or {}
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested mappings as rows: `config epochs` beside its value; what is empty is left out."""
-    rows: list[tuple[str, str]] = []
+def _identity(model: Mapping[str, Any]) -> list[Row]:
+    """All that is no setting."""
+    network, images = model.get("network") or {}, model.get("preprocessing") or {}
+    lineage, told = dict(model.get("lineage") or {}), {"config", *({"seed"} & set(_settings(model)))}
+    return [
+        *_flat({"network": network.get("class")}),
+        *_flat(network.get("arguments") or {}, "network"),
+        *_flat({"labels": len(model.get("labels") or ())}),
+        *_flat({**images, "size": " x ".join(map(str, images.get("size", ())))}, "image"),
+        *_flat(lineage.pop("metrics", None) or {}),
+        *_flat({key: value for key, value in lineage.items() if key not in told}),
+    ]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> list[Row]:
+    """Nested mappings as rows: `optimizer name` beside its value; what is empty is left out."""
+    rows: list[Row] = []
     for key, item in value.items():
         name = f"{prefix} {key}".strip().replace("_", " ")
         if isinstance(item, Mapping):
