@@ -229,8 +229,8 @@ def test_a_killed_study_goes_on_and_tries_again_what_was_under_way(tmp_path: Pat
         process.kill()
 
     tuned = tune(problem(), read_space(SPACE), sampler="grid", storage=storage)
-    assert [trial.values["size"] for trial in tuned.trials if trial.state == "failed"] == [2]
-    assert sorted(trial.values["size"] for trial in tuned.trials if trial.state == "complete") == [1, 2, 3, 4]
+    assert {trial.state for trial in tuned.trials} == {"complete"}
+    assert sorted(trial.values["size"] for trial in tuned.trials) == [1, 2, 3, 4]
 
 
 @pytest.mark.slow

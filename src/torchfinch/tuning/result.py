@@ -9,6 +9,7 @@ from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.tuning.storage import counts
 
 _FEWEST = 4
 """Complete trials from which importances can be told: some must be better than others."""
@@ -74,7 +75,7 @@ class Tuned:
 
 def read_study(study: Study, metric: str | None) -> Tuned:
     """The study's trials so far."""
-    trials = tuple(read_trial(trial) for trial in study.get_trials(deepcopy=False))
+    trials = tuple(read_trial(trial) for trial in study.get_trials(deepcopy=False) if counts(trial))
     return Tuned(
         name=study.study_name, metric=metric or "score", trials=trials, importances=_importances(study, trials)
     )

@@ -53,6 +53,11 @@ def open_study(problem: Problem, space: Space, storage: str | None) -> optuna.St
     return study
 
 
+def counts(trial: FrozenTrial) -> bool:
+    """Whether it is one of the study's trials: neither to come, nor tried again as another one."""
+    return trial.state is not TrialState.WAITING and not trial.user_attrs.get(DIED)
+
+
 @contextmanager
 def usable(storage: str | None) -> Iterator[None]:
     """What the database of the trials says against the block, as one line."""

@@ -21,7 +21,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.tuning.problem import Problem
 from torchfinch.tuning.result import Trial, Tuned, read_study, read_trial
 from torchfinch.tuning.space import Space, ends, grid
-from torchfinch.tuning.storage import DIED, INTERRUPTED, WORKER, open_study, this_process, usable
+from torchfinch.tuning.storage import INTERRUPTED, WORKER, counts, open_study, this_process, usable
 
 Sampler = Literal["grid", "random", "tpe", "gp"]
 """Every point; at random; tree-structured Parzen estimator; Gaussian process."""
@@ -114,8 +114,7 @@ def _ask(study: optuna.Study, space: Space, wanted: int) -> Iterator[optuna.Tria
 
 
 def _counted(study: optuna.Study) -> int:
-    trials = study.get_trials(deepcopy=False)
-    return sum(trial.state is not TrialState.WAITING and not trial.user_attrs.get(DIED) for trial in trials)
+    return sum(map(counts, study.get_trials(deepcopy=False)))
 
 
 def _try(problem: Problem, trial: optuna.Trial) -> Trial:
