@@ -160,6 +160,14 @@ def test_two_models_are_compared_image_by_image(colour_run: Path, photos: Path, 
     assert "McNemar" in run("compare", colour_run, "upside", "--data", photos).stdout
 
 
+def test_of_models_that_never_differ_it_is_said_that_they_have_no_odds(colour_run: Path, photos: Path) -> None:
+    shown = run("compare", colour_run, colour_run, "--data", photos).stdout
+
+    assert "odds ratio" in shown
+    assert "none: neither has an image right that the other has wrong" in shown
+    assert "nan" not in shown
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     for words, said in {

@@ -126,7 +126,7 @@ def _answers(tested: Tested, outputs: list[Tensor], names: Names) -> tuple[TestS
         (f"{names[1]}: accuracy", f"{result.second:.4f}"),
         ("difference", f"{_span(result.difference, result.interval)} (paired bootstrap)"),
         ("right alone", f"{names[0]} {result.only_first}, {names[1]} {result.only_second}"),
-        ("odds ratio", _span(result.odds_ratio, result.odds_interval, digits=2, sign="")),
+        ("odds ratio", _odds(result)),
         ("McNemar's exact test", _p(result.p)),
     ]
     return result, claim_of_answers(result, names=names), rows
@@ -141,6 +141,12 @@ def _span(value: float | None, interval: tuple[float, float] | None, *, digits: 
         return "the same in every fold" if value is None else f"{value:{sign}.{digits}f}"
     low, high = (f"{end:{sign}.{digits}f}" for end in interval)
     return f"{value:{sign}.{digits}f}, 95 % interval {low} to {high}"
+
+
+def _odds(result: TestSetComparison) -> str:
+    if not result.only_first + result.only_second:
+        return "none: neither has an image right that the other has wrong"
+    return _span(result.odds_ratio, result.odds_interval, digits=2, sign="")
 
 
 def _t(statistic: float | None, p: float | None) -> str:
