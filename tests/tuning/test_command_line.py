@@ -15,6 +15,21 @@ from torchfinch.errors import TorchfinchError
 
 QUICK = ("--set", "epochs=1", "--set", "width=4")
 SVC = ("sklearn.svm.SVC", "--data", "digits", "--search", "C=0.1,10", "--sampler", "grid")
+SIZED = """
+import torch
+from torch import nn
+from torchfinch.handler import Preprocessing
+from torchfinch.training import Data, FitSettings, Images
+
+class Config(FitSettings):
+    size: int = 8
+    width: int = 2
+
+def build(config):
+    images = Images(torch.zeros(8, 3, config.size, config.size, dtype=torch.uint8), torch.arange(8) % 2)
+    data = Data(labels=("a", "b"), train=images, validation=images)
+    return data, nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), Preprocessing(size=(config.size, config.size))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +69,8 @@ def test_the_best_settings_of_a_recipe_are_a_file_that_train_takes(here: Path) -
 
 def test_the_best_parameters_of_an_estimator_are_a_file_that_crossval_takes() -> None:
     result = tune(*SVC, "--folds", "3", "--set", "gamma=0.1", "--json")
+
+    assert "torchfinch crossval studies/SVC/best.yaml --output reports/crossval/SVC-best" in result.stderr
 
     scores = {trial["values"]["C"]: trial["score"] for trial in json.loads(result.stdout)["trials"]}
     assert set(scores) == {0.1, 10}
@@ -133,6 +150,15 @@ def test_what_cannot_be_tuned_is_told_before_anything_is_tried(here: Path, words
     assert isinstance(error, TorchfinchError)
     assert said in str(error)
     assert [path.name for path in here.iterdir()] == ["three.yaml"]
+
+
+def test_a_setting_that_changes_the_images_is_refused_before_anything_is_tried(here: Path) -> None:
+    (here / "sized.py").write_text(SIZED)
+    error = torchfinch("tune", "./sized.py", "--search", "size=8,12", "--search", "width=2,3").exception
+
+    assert isinstance(error, TorchfinchError)
+    assert error.message == "size=12 changes the images, and all candidates are judged by the same ones"
+    assert not list(here.glob("*/study.db"))
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """Values to try, as text and as the points of a grid."""
 
+from math import inf
+
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.tuning import read_space
-from torchfinch.tuning.space import grid
+from torchfinch.tuning.space import grid, points
 
 
 @pytest.mark.parametrize(
@@ -30,6 +32,24 @@ def test_a_text_or_a_list_says_which_values_are_tried(text: str | list[str], val
 def test_other_texts_are_told_with_their_name_and_the_forms(text: str | list[str]) -> None:
     with pytest.raises(TorchfinchError, match=r"^x: .*\(hint: write LOW\.\.HIGH"):
         read_space({"x": text})
+
+
+def test_a_logarithmic_range_from_0_is_told_in_own_words() -> None:
+    with pytest.raises(TorchfinchError, match=r"x: '0\.\.1:log' is no range: a logarithmic range begins above 0"):
+        read_space({"x": "0..1:log"})
+
+
+@pytest.mark.parametrize(("text", "hint"), [("16..64", "x=16..64:12"), ("0.0..1.0", "x=0.0..1.0:0.25"), ("1..2", ":1")])
+def test_for_a_grid_a_range_needs_a_step(text: str, hint: str) -> None:
+    with pytest.raises(TorchfinchError, match=f"x: '{text}' has no step, and a grid tries every point .*{hint}"):
+        read_space({"x": text}, stepped=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("a,b", 2), ("1..1000000000", 1e9), ("0.0..0.3:0.1", 4), ("0.0..0.3", inf), ("1..9:log", inf)]
+)
+def test_points_are_counted_without_being_made(text: str, count: float) -> None:
+    assert points(read_space({"x": text, "y": "1,2"})) == 2 * count
 
 
 def test_a_space_without_settings_is_refused() -> None:

@@ -57,6 +57,25 @@ def test_every_sampler_finds_a_good_candidate_and_says_what_mattered(irises: Pro
     assert sum(tuned.importances.values()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_where_there_are_no_more_points_than_trials_each_is_tried_once(
+    irises: Problem, tmp_path: Path, sampler: Sampler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space, storage = read_space({"C": "1,10", "kernel": "rbf,linear"}), f"sqlite:///{tmp_path}/tune.db"
+    tune(irises, space, sampler=sampler, trials=4, storage=storage)
+    tuned = tune(irises, space, sampler=sampler, storage=storage)
+
+    assert sorted((trial.values["C"], trial.values["kernel"]) for trial in tuned.trials) == [
+        (1, "linear"),
+        (1, "rbf"),
+        (10, "linear"),
+        (10, "rbf"),
+    ]
+    said = capsys.readouterr().err
+    assert "4 of 4 trials are to come, every point" in said
+    assert "0 of 4 trials are to come" in said
+
+
 def test_the_same_seed_tries_the_same_candidates(irises: Problem) -> None:
     first, second, other = (tune(irises, read_space(C), trials=12, seed=seed) for seed in (1, 1, 2))
 

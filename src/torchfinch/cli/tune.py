@@ -10,9 +10,11 @@ import typer
 from torchfinch.cli.stopping import stop_as_ctrl_c
 from torchfinch.cli.subject import Images, Name, Set, Subject, read_subject
 from torchfinch.console import err, out, table
+from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
     from torchfinch.tuning import Trial, Tuned
+    from torchfinch.tuning.space import Space
 
 _SHOWN = 5
 
@@ -60,7 +62,7 @@ def tune(
     from torchfinch.tuning import tune as run_study
 
     subject = read_subject(name, data=data, setting=setting)
-    space = read_space({**subject.search, **pairs(search, option="--search")})
+    space = read_space({**subject.search, **pairs(search, option="--search")}, stepped=sampler == "grid")
     problem = images_problem(
         subject.estimator,
         subject.data,
@@ -71,6 +73,7 @@ def tune(
         metric=metric,
         seed=seed,
     )
+    _check_images(subject, space)
     folder = output or Path("studies") / subject.name
     stop_as_ctrl_c()
     try:
@@ -92,11 +95,31 @@ def tune(
     counts = ", ".join(f"{tuned.count(state)} {state}" for state in ("complete", "pruned", "failed"))
     err.print(f"{len(tuned.trials)} trials: {counts}; the best:")
     err.print(_table(tuned))
-    err.print(f"page {page}; next: torchfinch {'crossval' if subject.step else 'train'} {best}", soft_wrap=True)
+    following = f"crossval {best} --output reports/crossval/{tuned.name}-best" if subject.step else f"train {best}"
+    err.print(f"page {page}; next: torchfinch {following}", markup=False, soft_wrap=True)
     if as_json:
         out.print_json(data=tuned.to_dict())
     else:
         print(best)
+
+
+def _check_images(subject: Subject, space: Space) -> None:
+    """Refuse a setting of the recipe's own that changes the images: all candidates are given the same ones."""
+    from torchfinch.cli.subject import images_of
+    from torchfinch.training import FitSettings, load_recipe
+    from torchfinch.tuning.space import ends
+
+    if subject.step:
+        return
+    recipe = load_recipe(subject.config["recipe"])
+    fixed = {name: value for name, value in subject.config.items() if name != "recipe"}
+    for name, values in space.items():
+        for value in ends(values) if name.partition(".")[0] not in FitSettings.model_fields else ():
+            if images_of(recipe, recipe.configure(fixed, {name: value})).digest() != subject.data.digest():
+                raise TorchfinchError(
+                    f"{name}={value} changes the images, and all candidates are judged by the same ones",
+                    f"give it with --set {name}={value}, and each value a study of its own with --output",
+                )
 
 
 def _database(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """The values to try of each setting: read from text, and as the points of a grid."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,18 +13,19 @@ Space = Mapping[str, BaseDistribution]
 FORMS = "LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A,B,C"
 
 
-def read_space(described: Mapping[str, str | Sequence[Value]]) -> Space:
+def read_space(described: Mapping[str, str | Sequence[Value]], *, stepped: bool = False) -> Space:
     """The values to try, by the name of their setting.
 
     Each is a list of choices, or a text: `1e-4..1e-2:log` draws evenly by logarithm, `16..64:16` goes in steps,
     `best,final` are choices. A range is of whole numbers where both its ends are written as such, else of real ones.
+    `stepped` is for a grid: without a step, whole numbers would go by one.
 
     Raises:
-        TorchfinchError: nothing is to be tried, or a text is none of these.
+        TorchfinchError: nothing is to be tried, a text is none of these, or a range lacks the step that it needs.
     """
     if not described:
         raise TorchfinchError("the search space is empty", f"name a setting and its values: {FORMS}")
-    return {name: _read(name, values) for name, values in described.items()}
+    return {name: _read(name, values, stepped=stepped) for name, values in described.items()}
 
 
 def grid(space: Space) -> dict[str, list[Any]]:
@@ -33,6 +35,11 @@ def grid(space: Space) -> dict[str, list[Any]]:
         TorchfinchError: a setting has no end of values.
     """
     return {name: _points(name, values) for name, values in space.items()}
+
+
+def points(space: Space) -> float:
+    """How many points the grid would have; infinite where a setting has no end of values."""
+    return math.prod(map(_count, space.values()))
 
 
 def ends(values: BaseDistribution) -> tuple[Any, ...]:
@@ -57,9 +64,9 @@ def read_value(value: Any) -> Any:
         return text
 
 
-def _read(name: str, values: str | Sequence[Value]) -> BaseDistribution:
+def _read(name: str, values: str | Sequence[Value], *, stepped: bool) -> BaseDistribution:
     if isinstance(values, str) and ".." in values:
-        return _range(name, values)
+        return _range(name, values, stepped=stepped)
     parts = values.split(",") if isinstance(values, str) else values
     choices = [read_value(part) for part in parts] if isinstance(parts, list) else []
     if not choices or "" in choices:
@@ -67,17 +74,43 @@ def _read(name: str, values: str | Sequence[Value]) -> BaseDistribution:
     return CategoricalDistribution(choices)
 
 
-def _range(name: str, text: str) -> BaseDistribution:
+def _range(name: str, text: str, *, stepped: bool) -> BaseDistribution:
     span, _, kind = text.partition(":")
     low_text, _, high_text = span.partition("..")
     try:
         low, high = _number(low_text), _number(high_text)
+        _check_ends(low, high, kind=kind)
+        if stepped and not kind:
+            message = f"{name}: {text!r} has no step, and a grid tries every point"
+            raise TorchfinchError(message, f"--search {name}={span}:{_step(low, high):g}")
         step = _number(kind) if kind not in {"", "log"} else None
         if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
             return IntDistribution(low, high, log=kind == "log", step=step or 1)
         return FloatDistribution(low, high, log=kind == "log", step=step)
     except ValueError as error:
         raise TorchfinchError(f"{name}: {text!r} is no range: {error}", f"write {FORMS}") from error
+
+
+def _check_ends(low: float, high: float, *, kind: str) -> None:
+    if low > high:
+        raise ValueError("it ends below its beginning")
+    if kind == "log" and low <= 0:
+        raise ValueError("a logarithmic range begins above 0")
+
+
+def _step(low: float, high: float) -> float:
+    """A step that gives about five points."""
+    quarter = (high - low) / 4
+    return max(1, round(quarter)) if isinstance(low, int) and isinstance(high, int) else quarter
+
+
+def _count(values: BaseDistribution) -> float:
+    if isinstance(values, CategoricalDistribution):
+        return len(values.choices)
+    assert isinstance(values, FloatDistribution | IntDistribution)
+    if values.log or not values.step:
+        return math.inf
+    return round((values.high - values.low) / values.step) + 1
 
 
 def _points(name: str, values: BaseDistribution) -> list[Any]:
@@ -90,8 +123,7 @@ def _points(name: str, values: BaseDistribution) -> list[Any]:
         )
     if isinstance(values, IntDistribution):
         return list(range(values.low, values.high + 1, values.step))
-    count = round((values.high - values.low) / values.step) + 1
-    return [round(values.low + index * values.step, 12) for index in range(count)]
+    return [round(values.low + index * values.step, 12) for index in range(int(_count(values)))]
 
 
 def _number(text: str) -> int | float:

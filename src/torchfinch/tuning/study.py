@@ -20,14 +20,14 @@ from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.tuning.problem import Problem
 from torchfinch.tuning.result import Trial, Tuned, read_study, read_trial
-from torchfinch.tuning.space import Space, ends, grid
+from torchfinch.tuning.space import Space, ends, grid, points
 from torchfinch.tuning.storage import INTERRUPTED, WORKER, counts, open_study, this_process, usable
 
 Sampler = Literal["grid", "random", "tpe", "gp"]
 """Every point; at random; tree-structured Parzen estimator; Gaussian process."""
 
 TRIALS = 20
-"""Unless asked for another number, or for a grid, which has its own."""
+"""Unless asked for another number, or where there are no more points."""
 
 
 def tune(
@@ -43,6 +43,8 @@ def tune(
     told: Callable[[Trial], None] = lambda _trial: None,
 ) -> Tuned:
     """Try candidates until the study has `trials` of them, by default 20 or the whole grid.
+
+    A space of no more points than that is tried as a grid, whatever the `sampler`: a draw would repeat some.
 
     A study of that name in `storage` (a database, as `sqlite:///tune.db`) goes on: its trials count, and those whose
     process died are tried again, once. Several commands may share it. Without a storage the study ends with the call.
@@ -62,12 +64,14 @@ def tune(
     _check(problem, space)
     if jobs > 1 and not storage:
         raise TorchfinchError(f"{jobs} processes need a storage that they share", "such as sqlite:///tune.db")
-    wanted = _wanted(trials, space, sampler)
     study = open_study(problem, space, storage)
     known = study.get_trials(deepcopy=False)
+    sampler, wanted = _planned(sampler, space, trials, gridded=all(map(_of_grid, known)))
     study.sampler = _sampler(sampler, space, seed=seed + len(known))  # the seed alone would repeat the beginning
     study.pruner = MedianPruner() if prune else NopPruner()
     parallel = Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator_unordered")
+    coming = max(0, wanted - _counted(study))
+    err.print(f"{coming} of {wanted} trials are to come{', every point' if sampler == 'grid' else ''}")
     with usable(storage), _killed_told():
         for trial in parallel(delayed(_try)(problem, asked) for asked in _ask(study, space, wanted)):
             told(trial)
@@ -83,11 +87,17 @@ def _check(problem: Problem, space: Space) -> None:
             problem.scorer(problem.candidate({name: value}))
 
 
-def _wanted(trials: int | None, space: Space, sampler: Sampler) -> int:
-    if sampler != "grid":
-        return TRIALS if trials is None else trials
-    points = math.prod(len(values) for values in grid(space).values())
-    return points if trials is None else min(trials, points)
+def _planned(sampler: Sampler, space: Space, trials: int | None, *, gridded: bool) -> tuple[Sampler, int]:
+    """The sampler, and how many trials there are to be; `gridded`: those that there are, if any, are of a grid."""
+    wanted = TRIALS if trials is None else trials
+    if sampler != "grid" and not (gridded and points(space) <= wanted):
+        return sampler, wanted
+    whole = math.prod(map(len, grid(space).values()))
+    return "grid", whole if trials is None else min(trials, whole)
+
+
+def _of_grid(trial: optuna.trial.FrozenTrial) -> bool:
+    return not {"grid_id", "fixed_params"}.isdisjoint(trial.system_attrs)
 
 
 def _sampler(name: Sampler, space: Space, *, seed: int) -> BaseSampler:
