@@ -105,6 +105,20 @@ def test_the_page_names_the_files_of_the_mistakes_and_has_the_one_most_wrong_fir
     assert "from the lowest probability of the true class upwards" in page
 
 
+@pytest.mark.parametrize(("folder", "warned"), [("photos", True), ("elsewhere", False), (None, False)])
+def test_images_of_the_folder_that_a_model_was_trained_on_are_warned_of(
+    colour_run: Path, photos: Path, tmp_path: Path, *, folder: str | None, warned: bool
+) -> None:
+    shutil.copytree(colour_run, tmp_path / "trained")
+    described = json.loads((colour_run / "model.json").read_text())
+    described["lineage"] = {"recipe": "finetune", "config": {"folder": folder} if folder else {}}
+    (tmp_path / "trained" / "model.json").write_text(json.dumps(described))
+    result = run("evaluate", "trained", "--data", photos)
+
+    assert result.exit_code == 0
+    assert ("trained was trained on images of" in result.stderr) is warned
+
+
 def test_a_broken_file_is_named_and_the_others_are_measured(colour_run: Path, photos: Path) -> None:
     (photos / "green" / "broken.png").write_text("no image")
     result = run("evaluate", colour_run, "--data", photos, "--json")
@@ -200,7 +214,7 @@ def test_recipe_and_estimator_are_cross_validated_and_compared() -> None:
     for words, message in {
         ("compare", "reports/crossval/digits", "other"): "not on the same folds",
         ("compare", "reports/crossval/digits", "reports/crossval/SVC", "--metric", "cross_entropy"): "has no",
-        ("compare", "reports/crossval/digits", "nowhere"): "different kinds",
+        ("compare", "reports/crossval/digits", "."): "different kinds",
     }.items():
         error = run(*words).exception
         assert isinstance(error, TorchfinchError)
@@ -212,6 +226,8 @@ def test_what_cannot_be_cross_validated_is_said() -> None:
         ("crossval", "sklearn.svm.SVC"): "is given no images",
         ("crossval", "digits", "--set", "epochz=3"): "no setting 'epochz'",
         ("crossval", "digits", "--folds", "200"): "fewer than 200 folds",
+        ("crossval", "digits", "--folds", "140"): "class eight has 139 images",
+        ("compare", "reports/crossval/nope", "reports/crossval/SVC"): "reports/crossval/nope does not exist",
     }.items():
         error = run(*words).exception
         assert isinstance(error, TorchfinchError)

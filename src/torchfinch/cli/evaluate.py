@@ -80,9 +80,14 @@ def test_images(model: Model, data: str | None) -> Tested:
         read = read_folder(Path(data), labels=model.labels, preprocessing=model.preprocessing)
         for fault in read.faults:
             err.print(f"left out: {fault}", markup=False, soft_wrap=True)
+        if _trained_on(model, Path(data)):
+            err.print(
+                f"{model.name} was trained on images of {data}: most are no test of it", markup=False, soft_wrap=True
+            )
         names = tuple(str(path.relative_to(data)) for path in read.paths)
         return Tested(read.pixels, read.targets, f"{len(read.targets):,} images of {data}", read.faults, names)
     if data:
+        _check_recipe(data)
         return _of_recipe(data, model)
     name = model.lineage.get("recipe")
     if not name:
@@ -92,6 +97,21 @@ def test_images(model: Model, data: str | None) -> Tested:
     except TorchfinchError as error:  # of a recipe that was given by its path, the name is all that is known
         hints = (error.hint, f"--data path/to/{name}.py names a recipe of another place")
         raise TorchfinchError(error.message, "; ".join(filter(None, hints))) from error
+
+
+def _trained_on(model: Model, data: Path) -> bool:
+    """Whether the training was given this folder, or one whose training part it is."""
+    folder = (model.lineage.get("config") or {}).get("folder")
+    return folder is not None and data.resolve() in {Path(folder).resolve(), (Path(folder) / "train").resolve()}
+
+
+def _check_recipe(name: str) -> None:
+    from torchfinch.training import recipe_names
+
+    if name not in recipe_names() and not Path(name).is_file():
+        raise TorchfinchError(
+            f"there is neither a folder {name} nor such a recipe", f"recipes by name: {', '.join(recipe_names())}"
+        )
 
 
 def _of_recipe(name: str, model: Model) -> Tested:
