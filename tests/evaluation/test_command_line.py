@@ -145,6 +145,7 @@ def test_a_broken_model_or_folder_is_said(colour_run: Path, photos: Path, tmp_pa
         ("evaluate", colour_run, "--data", "empty"): "empty holds no images",
         ("evaluate", colour_run): "no recipe 'colours'",
         ("evaluate", colour_run, "--data", "digits"): "other labels than",
+        ("evaluate", colour_run, "--data", "photoz/"): "there is neither a folder photoz/ nor such a recipe",
         ("evaluate", colour_run, "--data", "finetune"): "the recipe finetune must be told folder",
         ("evaluate", "changed"): "changed was trained by another digits: the recipe digits has no setting 'depth'",
         ("compare", colour_run, "empty"): "empty is no run folder",

@@ -34,6 +34,8 @@ class Counted(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> "Counted":  # noqa: N803
         if self.bad == "late" and Counted.trainings == 2:
             raise ValueError("no more")
+        if self.bad == "stopped" and Counted.trainings == 2:
+            raise KeyboardInterrupt
         Counted.trainings += 1
         self.classes_, counts = np.unique(y, return_counts=True)
         self.answer_ = self.classes_[counts.argmax()]
@@ -126,6 +128,15 @@ def test_finished_folds_are_not_trained_again(tmp_path: Path) -> None:
     assert Counted.trainings == 6  # three, not five
     assert finished.scores("accuracy").tolist() == whole.scores("accuracy").tolist()
     assert read_cross_validation(tmp_path) == finished
+
+
+def test_ctrl_c_says_which_folds_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(Counted("stopped"), IMAGES, TARGETS, folds=3, folder=tmp_path / "cv")
+
+    assert (
+        f"folds 1, 2 are kept in {tmp_path / 'cv'}; the same command goes on with the others" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("change", ["parameter", "data", "folds", "seed", "code"])

@@ -31,6 +31,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare two cross-validations fold by fold, or two trained models image by image on one test set."""
+    for path in (first, second):
+        if not path.exists():
+            raise TorchfinchError(f"{path} does not exist", "give a folder of torchfinch crossval, a run or an archive")
     folds = [(path / "crossval.json").is_file() for path in (first, second)]
     if any(folds) and not all(folds):
         raise TorchfinchError(f"{first} and {second} are of different kinds", "give two of one kind")

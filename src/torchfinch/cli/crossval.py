@@ -60,6 +60,7 @@ def crossval(
         jobs=jobs,
         folder=folder,
         code=subject.code,
+        labels=subject.data.labels if subject.data.train and subject.data.train.classified else (),
     )
     err.print(f"{subject.name}: {result.plan.samples} images, {folds} folds in {folder}")
     if as_json:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,13 +37,15 @@ def cross_validate(
     jobs: int = 1,
     folder: Path | None = None,
     code: str = "",
+    labels: Sequence[str] = (),
 ) -> CrossValidation:
     """Train a clone of `estimator` on all folds but one and test it on that one, for each of `folds` shuffled folds.
 
     With `stratified`, every fold has the same share of every class; with `groups`, a number for each image, images of
     one number are in one fold. An estimator's `random_state` of `None` becomes
     the seed. With a `folder`, finished folds are kept there and are not run again, unless anything of the `Plan`
-    changed; `code` is for what it cannot see. `jobs` folds run at a time, each in a process of its own if more than 1.
+    changed; `code` is for what it cannot see. `labels` name the classes in errors.
+    `jobs` folds run at a time, each in a process of its own if more than 1.
 
     Raises:
         TorchfinchError: there are too few images for the folds, or the estimator failed.
@@ -62,11 +64,11 @@ def cross_validate(
         grouped=groups is not None,
         seed=seed,
     )
-    _check(plan, targets, groups)
+    _check(plan, targets, groups, labels)
     done = begin(plan, folder) if folder else {}
     if done:
         err.print(f"{folder} holds {len(done)} of {folds} folds already")
-    with progress() as bar:
+    with _told_what_is_kept(done, folder), progress() as bar:
         task = bar.add_task(plan.name, total=folds, completed=len(done), note="")
         parts = [part for part in enumerate(_parts(plan, targets, groups), start=1) if part[0] not in done]
         for fold in _train(estimator, images, targets, groups, parts=parts, jobs=jobs):
@@ -84,7 +86,7 @@ def contents(values: Array) -> bytes:
     return repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes()
 
 
-def _check(plan: Plan, targets: Array, groups: Array | None) -> None:
+def _check(plan: Plan, targets: Array, groups: Array | None, labels: Sequence[str]) -> None:
     count, what = (len(targets), "images") if groups is None else (len(np.unique(groups)), "groups of images")
     if not 2 <= plan.folds <= count:
         raise TorchfinchError(f"{count} {what} make no {plan.folds} folds", "two folds or more, something in each")
@@ -93,7 +95,19 @@ def _check(plan: Plan, targets: Array, groups: Array | None) -> None:
     label, count = min(Counter(targets.tolist()).items(), key=lambda item: item[1])
     if count < plan.folds:
         way_out = f"--folds {max(count, 2)}, more images, or --no-stratified"
-        raise TorchfinchError(f"class {label} has {count} images, fewer than {plan.folds} folds", way_out)
+        name = labels[label] if labels else label
+        raise TorchfinchError(f"class {name} has {count} images, fewer than {plan.folds} folds", way_out)
+
+
+@contextmanager
+def _told_what_is_kept(done: Collection[int], folder: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"folds {', '.join(map(str, sorted(done)))} are kept in {folder}" if done else "no fold had ended"
+        if folder:
+            err.print(f"{kept}; the same command goes on with the others", markup=False, soft_wrap=True)
+        raise
 
 
 def _parts(plan: Plan, targets: Array, groups: Array | None) -> Iterator[tuple[Array, Array]]:

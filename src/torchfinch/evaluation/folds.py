@@ -119,7 +119,10 @@ def begin(plan: Plan, folder: Path) -> dict[int, Fold]:
         raise TorchfinchError(f"{folder} holds no cross-validation", "choose another folder with --output")
     stale = list(folder.glob("fold-*.json"))
     if stale:
-        err.print(f"{folder} holds {len(stale)} folds of other settings or data: they are removed")
+        err.print(
+            f"{folder} holds {len(stale)} folds of other settings or data: they are removed; --output keeps both",
+            soft_wrap=True,
+        )
     for each in stale:
         each.unlink()
     write_whole(path, text)
