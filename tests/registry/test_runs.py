@@ -133,7 +133,7 @@ def test_the_list_has_a_line_for_each_and_names_what_cannot_be_read(tmp_path: Pa
     assert lines[1] == ["runs/a", "colours", "2", "4", "s", "accuracy", "0.5000", "a" * 12, "c" * 12 + "-dirty"]
     assert lines[2] == ["runs/b.checkpoints", "colours", "1", "of", "10,", "not", "finished", "2", "s", "a" * 12]
     assert result.exit_code == 1
-    assert "left out: runs/torn is no run folder" in result.stderr
+    assert "left out: runs/torn is no run folder: a file in it is no JSON (line 1)\n" in result.stderr
     shutil.rmtree(tmp_path / "runs" / "torn")
     assert [record["folder"] for record in answer("list")] == ["runs/a", "runs/b.checkpoints"]
 

@@ -166,10 +166,16 @@ def test_a_training_goes_on_with_another_learning_rate_or_more_epochs(
     assert f"epoch-00002.pt: config.{name} was {settings[name]} and is {value}\n" in capsys.readouterr().err
 
 
-def test_epochs_that_are_done_are_not_undone(checkpoints: Checkpoints) -> None:
+def test_epochs_that_are_done_are_not_undone_and_nothing_else_is_said(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
     stopped(checkpoints)
+    checkpoints = Checkpoints(checkpoints.folder, identity={**checkpoints.identity, "config": {"epochs": 1}})
+    capsys.readouterr()
     with pytest.raises(TorchfinchError, match=r"2 epochs are done already, and epochs=1 .*--set epochs=2, or more"):
         fitted(small(), checkpoints=checkpoints, resume=True, **{**EVERYTHING, "epochs": 1})
+    assert not checkpoints.used
+    assert "going on" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [{"model_state_dict": {}}, [1, 2], b"", b"text"])

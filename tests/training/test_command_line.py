@@ -151,3 +151,22 @@ def test_where_packing_fails_the_run_is_kept_and_the_way_to_pack_it_is_told(monk
     assert "SOURCE_DATE_EPOCH is 'yesterday'" in error.message
     assert "torchfinch pack runs/digits --version 1.0" in str(error.hint)
     assert Path("runs/digits/model.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "command"), [("search: {width: '4,8'}", "tune"), ("estimator: sklearn.svm.SVC", "crossval")]
+)
+def test_a_file_for_another_command_is_told(here: Path, line: str, command: str) -> None:
+    (here / "b.yaml").write_text(f"recipe: digits\n{line}\n")
+    said = refusal("b.yaml")
+
+    assert f"b.yaml has `{line.partition(':')[0]}`, which is not for train" in said
+    assert f"torchfinch {command} b.yaml" in said
+
+
+@pytest.mark.usefixtures("here")
+def test_a_setting_without_effect_is_told_and_the_training_goes_on() -> None:
+    result = torchfinch("digits", *QUICK, "--no-pack", "--set", "loss.gamma=2")
+
+    assert result.exit_code == 0
+    assert "loss.gamma has no effect: it is for loss.name=focal" in result.stderr

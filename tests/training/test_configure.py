@@ -8,6 +8,7 @@ import yaml
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.training import FitSettings, Optimizer, Recipe, from_environment, read_config
+from torchfinch.training.configure import without_effect
 
 
 class Config(FitSettings):
@@ -122,3 +123,42 @@ def test_a_file_that_is_no_config_is_told(tmp_path: Path, content: bytes, messag
         read_config(path)
     with pytest.raises(TorchfinchError, match="cannot be read: No such file"):
         read_config(tmp_path / "lost.yaml")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"loss.gamma": 2}, "loss.gamma has no effect: it is for loss.name=focal, not cross_entropy"),
+        (
+            {"loss": {"name": "mse", "delta": 2}},
+            "loss.delta has no effect: it is for loss.name=huber, not mse",
+        ),
+        (
+            {"schedule.every": 3},
+            "schedule.every has no effect: it is for schedule.name=step, not one_cycle",
+        ),
+        ({"frozen.epochs": 5, "epochs": 2}, "the head alone learns in all epochs: frozen.epochs=5, and epochs=2"),
+    ],
+)
+def test_a_setting_that_is_named_and_does_nothing_is_told(values: dict[str, Any], said: str) -> None:
+    assert list(without_effect(configured(values), values)) == [said]
+
+
+def test_settings_that_have_an_effect_or_are_not_named_are_passed_over() -> None:
+    values = {"loss.name": "focal", "loss.gamma": 2, "optimizer.momentum": 0.5, "schedule.swing": 0.1}
+
+    assert not list(without_effect(configured(values), values))
+    assert not list(without_effect(configured({"loss.gamma": 3})))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("device=gpu", r"device=gpu: it has no such value .*where to fit: cpu, cuda or cuda:N"),
+        ("loss.class_weights=balance", "loss.class_weights=balance: .* or a list of numbers"),
+    ],
+)
+def test_the_hint_on_a_wrong_value_says_what_the_setting_takes(text: str, said: str) -> None:
+    name, value = text.split("=")
+    with pytest.raises(TorchfinchError, match=said):
+        configured({name: value})

@@ -45,6 +45,8 @@ def crossval(
     from torchfinch.evaluation import cross_validate
 
     subject = read_subject(name, data=data, setting=setting)
+    for line in subject.doubts:
+        err.print(line, markup=False, soft_wrap=True)
     images, targets, groups = _everything(subject.data, with_test=with_test)
     folder = output or Path("reports") / "crossval" / subject.name
     stop_as_ctrl_c()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,6 +48,8 @@ class Subject:
     """What a YAML file would have to name all of this."""
     search: Mapping[str, Any] = field(default_factory=dict)
     """The values to try that the YAML file names."""
+    doubts: tuple[str, ...] = ()
+    """A line for each setting without effect."""
 
 
 def read_subject(name: str, *, data: str | None, setting: list[str] | None) -> Subject:
@@ -58,6 +60,7 @@ def read_subject(name: str, *, data: str | None, setting: list[str] | None) -> S
     """
     from torchfinch.cli.settings import pairs
     from torchfinch.training import from_environment, load_recipe, read_config
+    from torchfinch.training.configure import without_effect
 
     if not data and name.startswith("sklearn."):
         raise TorchfinchError(f"{name} is given no images", "--data digits gives it those of a recipe")
@@ -71,8 +74,10 @@ def read_subject(name: str, *, data: str | None, setting: list[str] | None) -> S
         built = images_of(recipe, recipe.configure(from_environment()))
         return _of_estimator(estimator, values, recipe=recipe_name, data=built, search=search)
     values = {**file, **from_environment(), **pairs(setting)}
-    built = images_of(recipe, recipe.configure(values))
-    return _of_recipe(recipe.path, values, recipe=recipe_name, data=built, search=search)
+    config = recipe.configure(values)
+    built = images_of(recipe, config)
+    subject = _of_recipe(recipe.path, values, recipe=recipe_name, data=built, search=search)
+    return replace(subject, doubts=tuple(without_effect(config, values)))
 
 
 def images_of(recipe: Recipe, settings: Settings) -> Data:

@@ -54,10 +54,17 @@ def train(
     from torchfinch.registry import tracking
     from torchfinch.training import from_environment, load_recipe, rank, read_config
     from torchfinch.training import train as run_recipe
+    from torchfinch.training.configure import without_effect
 
     name, file = read_config(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else (recipe, {})
+    for other, command in {"search": "tune", "estimator": "crossval"}.items():
+        if other in file:
+            raise TorchfinchError(f"{recipe} has `{other}`, which is not for train", f"torchfinch {command} {recipe}")
     loaded = load_recipe(name)
-    config = loaded.configure(file, from_environment(), flags)
+    sources = (file, from_environment(), flags)
+    config = loaded.configure(*sources)
+    for line in () if rank() else without_effect(config, *sources):
+        err.print(line, markup=False, soft_wrap=True)
     check_name(loaded.name)
     check_name(version, what="version")
     if handler:

@@ -74,6 +74,9 @@ def tune(
         seed=seed,
     )
     _check_images(subject, space)
+    for line in subject.doubts:
+        if not any(name in line for name in space):
+            err.print(line, markup=False, soft_wrap=True)
     folder = output or Path("studies") / subject.name
     stop_as_ctrl_c()
     try:

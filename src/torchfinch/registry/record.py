@@ -72,8 +72,17 @@ def read_record(folder: Path) -> Record:
     try:
         return _unfinished(folder) if folder.name.endswith(_CHECKPOINTS) else _finished(folder)
     except _UNREADABLE as error:
-        reason = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}".splitlines()[0]
-        raise TorchfinchError(f"{folder} is no run folder: {reason}", "torchfinch train NAME makes one") from error
+        raise TorchfinchError(
+            f"{folder} is no run folder: {_reason(error)}", "torchfinch train NAME makes one"
+        ) from error
+
+
+def _reason(error: BaseException) -> str | None:
+    if isinstance(error, OSError):
+        return error.strerror
+    if isinstance(error, json.JSONDecodeError):
+        return f"a file in it is no JSON (line {error.lineno})"
+    return f"it lacks {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def unfinished_folder(run: Path) -> Path | None:

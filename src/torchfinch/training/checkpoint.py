@@ -47,11 +47,11 @@ class Checkpoints:
         for path in _paths(self.folder)[2:]:
             path.unlink()
 
-    def load(self) -> Mapping[str, Any]:
+    def load(self, *, epochs: int | None = None) -> Mapping[str, Any]:
         """The newest state that can be read; a learning rate or a number of epochs that is another now is told.
 
         Raises:
-            TorchfinchError: there is none, or it is of another training.
+            TorchfinchError: there is none, it is of another training, or more than `epochs` are done.
         """
         for path in _paths(self.folder):
             try:
@@ -60,7 +60,7 @@ class Checkpoints:
                 why = (str(error).splitlines() or [type(error).__name__])[0][:100]
                 err.print(f"{path} is torn or foreign, and left aside: {why}", markup=False, soft_wrap=True)
                 continue
-            return self._checked(content, path)
+            return self._checked(content, path, epochs=epochs)
         raise TorchfinchError(f"there is no checkpoint to go on from in {self.folder}", "train without --resume")
 
     @contextmanager
@@ -80,7 +80,7 @@ class Checkpoints:
             with suppress(OSError):
                 self.folder.rmdir()
 
-    def _checked(self, content: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    def _checked(self, content: Mapping[str, Any], path: Path, *, epochs: int | None) -> Mapping[str, Any]:
         found = _differences(content["identity"], self.identity)
         refused = [text for name, text in found.items() if name not in _FREE]
         if refused:
@@ -88,10 +88,15 @@ class Checkpoints:
                 f"{path} is of another training: {'; '.join(refused[:3])}",
                 "repeat the command that was interrupted, or train without --resume",
             )
+        state: Mapping[str, Any] = content["state"]
+        done = len(state.get("history", ()))
+        if epochs is not None and done > epochs:
+            raise TorchfinchError(
+                f"{done} epochs are done already, and epochs={epochs}", f"--set epochs={done}, or more"
+            )
         if found and not rank():
             err.print(f"going on from {path}: {'; '.join(found.values())}", markup=False, soft_wrap=True)
         self.used = True
-        state: Mapping[str, Any] = content["state"]
         return state
 
 

@@ -20,6 +20,17 @@ from torchfinch.training.settings import Section, Settings
 ENVIRONMENT = "TORCHFINCH_TRAIN_"
 """Begins the environment's names; two underscores stand for the dot: `TORCHFINCH_TRAIN_OPTIMIZER__NAME=sgd`."""
 _Config = TypeVar("_Config", bound=Settings)
+_NEEDS: Mapping[str, Mapping[str, str]] = {
+    "loss.gamma": {"loss.name": "focal"},
+    "loss.delta": {"loss.name": "huber"},
+    "loss.label_smoothing": {"loss.name": "cross_entropy"},
+    "optimizer.momentum": {"optimizer.name": "momentum"},
+    "schedule.every": {"schedule.name": "step"},
+    "schedule.factor": {"schedule.name": "step"},
+    "schedule.floor": {"schedule.name": "cosine"},
+    "schedule.swing": {"schedule.name": "one_cycle", "optimizer.name": "momentum"},
+}
+"""By setting, of which others it is a part, and their values."""
 
 
 def configure(model: type[_Config], *sources: Mapping[str, Any], owner: str) -> _Config:
@@ -37,7 +48,7 @@ def configure(model: type[_Config], *sources: Mapping[str, Any], owner: str) -> 
     try:
         return model.model_validate(_nested({**values, **{name: _read(value) for name, value in given.items()}}))
     except ValidationError as error:
-        raise _explained(error, given, known, owner=owner) from error
+        raise _explained(error, given, known, model=model, owner=owner) from error
 
 
 def read_config(path: Path) -> tuple[str, dict[str, Any]]:
@@ -56,6 +67,18 @@ def from_environment() -> dict[str, str]:
     """The settings in the environment, by dotted name."""
     found = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
     return {name.removeprefix(ENVIRONMENT).lower().replace("__", "."): value for name, value in found.items()}
+
+
+def without_effect(config: Settings, *sources: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each setting that `sources` name and that does nothing beside the others, or leaves them nothing."""
+    values = dict(_flat(config.model_dump(), {}))
+    for name in dict.fromkeys(name for source in sources for name in _flat(source, values)):
+        for owner, needed in _NEEDS.get(name, {}).items():
+            if owner in values and values[owner] != needed:
+                yield f"{name} has no effect: it is for {owner}={needed}, not {values[owner]}"
+    frozen, epochs = values.get("frozen.epochs", 0), values.get("epochs", 0)
+    if frozen and frozen >= epochs:
+        yield f"the head alone learns in all epochs: frozen.epochs={frozen}, and epochs={epochs}"
 
 
 def _fields(model: type[BaseModel], prefix: str = "", defaults: BaseModel | None = None) -> Iterator[tuple[str, Any]]:
@@ -106,7 +129,7 @@ def _nearest(name: str, known: Mapping[str, Any]) -> str:
 
 
 def _explained(
-    error: ValidationError, given: Mapping[str, Any], known: Mapping[str, Any], *, owner: str
+    error: ValidationError, given: Mapping[str, Any], known: Mapping[str, Any], *, model: type[BaseModel], owner: str
 ) -> TorchfinchError:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
@@ -114,6 +137,19 @@ def _explained(
     name = next((each for each in names if each in known), ".".join(place) or "config")
     if first["type"] == "missing":
         return TorchfinchError(f"{owner} must be told {name}", f"--set {name}=...")
-    message = f"{name}={given.get(name, '')}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    takes = _description(model, name)
+    said = "it has no such value" if takes and first["type"] == "string_pattern_mismatch" else first["msg"]
+    message = f"{name}={given.get(name, '')}: {said[0].lower()}{said[1:]}"
     default = known.get(name)
-    return TorchfinchError(message, None if default is PydanticUndefined else f"the default is --set {name}={default}")
+    hints = ("" if default is PydanticUndefined else f"the default is --set {name}={default}", takes)
+    return TorchfinchError(message, "; ".join(filter(None, hints)) or None)
+
+
+def _description(model: type[BaseModel], name: str) -> str:
+    """What the field of that dotted name says of itself."""
+    first, _, rest = name.partition(".")
+    field = model.model_fields.get(first)
+    if field is None:
+        return ""
+    section = field.get_default(call_default_factory=True)
+    return _description(type(section), rest) if rest and isinstance(section, Section) else field.description or ""

@@ -60,7 +60,7 @@ def fit(
         state = State(model, settings=settings, runtime=runtime, images=len(train))
         passes = _Passes(data, preprocessing, runtime)
         if checkpoints and resume:
-            state.load_state_dict(checkpoints.load())
+            state.load_state_dict(checkpoints.load(epochs=settings.epochs))
         done, batches = len(state.history), state.batches
         task = bar.add_task("training", total=settings.epochs * batches, completed=done * batches, note="")
         for number in range(done + 1, settings.epochs + 1):

@@ -66,7 +66,8 @@ class Loss(Section):
     gamma: float = Field(default=2, ge=0, description="of focal: how much sure answers are played down")
     delta: float = Field(default=1, gt=0, description="of huber: beyond this error it grows linearly")
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = Field(
-        default="none", description="of classes: balanced makes rare classes count as much as frequent ones; or numbers"
+        default="none",
+        description="of classes: none, balanced (rare ones count as much as frequent ones), or a list of numbers",
     )
     l1: float = Field(default=0, ge=0, description="times the sum of all weights' absolute values")
     l2: float = Field(default=0, ge=0, description="times the sum of all weights' squares")

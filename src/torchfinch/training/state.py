@@ -102,15 +102,8 @@ class State:
         return {**parts, **known, "chance": self.runtime.gathered(own), "best": self.best, "kept": self.kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state` was taken, at the learning rate that the settings have there.
-
-        Raises:
-            TorchfinchError: that is beyond the last epoch.
-        """
+        """Go on where `state` was taken, at the learning rate that the settings have there."""
         done = len(state["history"])
-        if done > self.settings.epochs:
-            few = f"{done} epochs are done already, and epochs={self.settings.epochs}"
-            raise TorchfinchError(few, f"--set epochs={done}, or more")
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         fresh = self.optimizer.state_dict()
