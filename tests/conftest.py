@@ -20,10 +20,15 @@ SERVED = {"e2e", "loadtest", "release", "serving"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of tests that run side by side, one process has all that start servers and judge their speed."""
+    """Of tests that run side by side, one process has those that start TorchServe, which have ports in common.
+
+    Those of a cluster are in one process too, since they share its control plane.
+    """
     for item in items:
-        if item.get_closest_marker("slow") and item.path.relative_to(TESTS).parts[0] in SERVED:
-            item.add_marker(pytest.mark.xdist_group("servers"))
+        parts = item.path.relative_to(TESTS).parts
+        if item.get_closest_marker("slow") and parts[0] in SERVED:
+            group = "cluster" if parts[:2] == ("release", "cluster") else "servers"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from release.cluster.apps import App, Process, Traffic
-from release.cluster.conftest import ROOT, Cluster, Controller, Object, World
+from release.cluster.conftest import ROOT, Cluster, Object
 from waiting import within
 
 from torchfinch.experiment import HEADER
@@ -47,30 +47,6 @@ def make_app(traffic: Traffic, everywhere: Process) -> Iterator[MakeApp]:
 
     yield make
     traffic.clear()
-
-
-def test_what_was_set_before_a_kill_and_never_written_down_is_taken_over(
-    cluster: Cluster, world: World, controller: Controller
-) -> None:
-    cluster.patch("canary", "digits", {"spec": {"analysis": ENDLESS}})
-    rights = (ROOT / "k8s" / "controller" / "rbac.yaml").read_text()
-    cluster("apply", "-f", "-", stdin=rights.replace("canaryreleases/status", "canaryreleases/nothing"))
-    cluster.release_version("2.0")
-    assert within(60, lambda: cluster.weights == (75, 25)), controller.log
-    controller.kill()
-    before = cluster.get("canary", "digits")["status"]
-    assert (before["phase"], before["weight"]) == ("Idle", 0)
-
-    cluster("apply", "-f", "-", stdin=rights)
-    controller.start()
-    assert within(60, lambda: cluster.get("canary", "digits")["status"]["weight"] == 25), controller.log
-    assert cluster.weights == (75, 25)
-    decided = cluster.get("canary", "digits")["status"]["decisions"]
-    assert any(
-        "took over at weight 25, which was set before the state was written" in each["notes"] for each in decided
-    )
-    cluster.patch("canary", "digits", {"spec": {"analysis": {"minRequests": 50}}})
-    cluster.wait("Promoted")
 
 
 def test_a_route_that_its_gateway_does_not_accept_holds_the_weight_until_it_does(
