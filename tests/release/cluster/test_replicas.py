@@ -7,6 +7,7 @@ from release.cluster.objects import MARK, Object, applied, deployment
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.replicas import Ratio, canary_pods, ratio_arms
+from torchfinch.release.cluster.routes import ANNOTATION, annotate
 from torchfinch.release.state import Mark, Phase
 
 
@@ -145,3 +146,26 @@ def test_a_single_pod_cannot_be_split_and_the_reason_says_how_many_are_needed() 
     arm = ratio_arms(stable, canary, weight=0)[1]
     assert arm.ready == 0
     assert arm.lacks == "no share can be split off 1 pod: stable needs 2 or more"
+
+
+def test_pods_of_a_status_that_tells_of_other_numbers_are_not_counted_as_ready() -> None:
+    stable, canary = deployment("stable", replicas=4), deployment("canary", replicas=4)
+    stable["spec"]["strategy"] = {"rollingUpdate": {"maxUnavailable": 0}}
+    stable["spec"]["replicas"] = 8  # just now, and 4 of the 8 that its status names are being ended
+    stable["status"] |= {"availableReplicas": 8, "observedGeneration": stable["metadata"]["generation"]}
+    stable["metadata"]["generation"] += 1
+    assert settle_once(stable, canary) == 4
+
+    stable["status"]["observedGeneration"] = stable["metadata"]["generation"]
+    assert settle_once(stable, canary) == 0
+
+
+def settle_once(stable: Object, canary: Object) -> int:
+    """The canary's pods after one step back to stable."""
+    back = replace(MARK, weight=0, phase=Phase.ROLLING_BACK)
+    told = {"stable": "stable", "pods": 8, "own": 4, "beside": [4, 8]}
+    canary["metadata"].setdefault("annotations", {})
+    canary["metadata"]["annotations"][ANNOTATION] = annotate(canary, back, release="digits", backends=told)[0]["value"]
+    for _, found, patch in Ratio(stable, canary).patches(back, release="digits"):
+        applied(found, patch)
+    return int(canary["spec"]["replicas"])

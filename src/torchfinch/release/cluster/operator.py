@@ -178,6 +178,7 @@ class Operator:
             self._say(release=release, trouble=str(error))
         else:
             self._say(release=release, note=f"deleted: all traffic of {orphan.name} is on stable")
+            self._changed(orphan.kind, orphan.found, None)  # for others that wait for it: a watch tells no own writes
         return True
 
     def _say(self, **words: str) -> None:

@@ -13,7 +13,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import DEPLOYMENTS
 from torchfinch.release.cluster.routes import ANNOTATION, Patch, Split, annotate, owner, read_mark, unchanged
-from torchfinch.release.cluster.workloads import canary_arm, replicas, scale_patch, stable_arm, stuck
+from torchfinch.release.cluster.workloads import canary_arm, newest, replicas, scale_patch, stable_arm, stuck
 from torchfinch.release.state import UNDERWAY, Arm, Mark, Phase
 
 _UNMARK = {"op": "remove", "path": f"/metadata/annotations/{ANNOTATION.replace('/', '~1')}"}
@@ -53,8 +53,8 @@ class Ratio:
         if mark.weight and not own:
             raise TorchfinchError(too_few(self._pods), f"kubectl scale deployment {_name(self.stable)} --replicas 2")
         needed = self._pods - _may_be_missing(self.stable, self._pods)
-        new = _step(canary, own, keep=min(_ready(self.canary), needed - _ready(self.stable)))
-        left = _step(stable, rest, keep=needed - _ready(self.canary))
+        new = _step(canary, own, keep=min(_ready(self.canary), needed - _surely_ready(self.stable)))
+        left = _step(stable, rest, keep=needed - _surely_ready(self.canary))
         told = {"stable": _name(self.stable), "pods": self._pods, "own": new, "beside": [stable, left]}
         marked = annotate(self.canary, mark, release=release, backends=told)
         if new != canary or marked[0]["value"] != self.canary["metadata"].get("annotations", {}).get(ANNOTATION):
@@ -142,6 +142,11 @@ def _may_be_missing(deployment: Object, pods: int) -> int:
 
 def _ready(deployment: Object) -> int:
     return min(int(deployment.get("status", {}).get("availableReplicas", 0)), replicas(deployment))
+
+
+def _surely_ready(deployment: Object) -> int:
+    """None while the status tells of other numbers: pods that are just being ended may be among those."""
+    return _ready(deployment) if newest(deployment) else 0
 
 
 def _name(deployment: Object) -> str:

@@ -45,15 +45,15 @@ def rolled_out(deployment: Object) -> bool:
     """Whether every pod is of the newest template, and no older one is left."""
     status = deployment.get("status", {})
     wanted = replicas(deployment)
-    return bool(_newest(deployment) and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted)
+    return bool(newest(deployment) and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted)
 
 
 def stuck(deployment: Object) -> str:
     """Why the Deployment does not come to its new pods; empty while it may, or tells of an older template."""
-    return _told(deployment, "Progressing", "False") if _newest(deployment) else ""
+    return _told(deployment, "Progressing", "False") if newest(deployment) else ""
 
 
-def _newest(deployment: Object) -> bool:
+def newest(deployment: Object) -> bool:
     """Whether its status is about what it is now."""
     return bool(deployment.get("status", {}).get("observedGeneration", 0) >= deployment["metadata"]["generation"])
 
