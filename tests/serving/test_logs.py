@@ -55,6 +55,15 @@ def test_the_first_words_of_an_end_are_those_of_its_reason(tmp_path: Path, said:
     assert loading_failure(log) == "Traceback (most recent call last):\nRuntimeError: x"
 
 
+def test_a_traceback_torn_by_the_end_of_its_worker_is_passed_over_for_that_of_the_next_try(tmp_path: Path) -> None:
+    torn = (DIED, WORKER + "Traceback (most recent call last):", WORKER + '  File "/tmp/torchf')
+    again = WORKER + "s_name_part0=/tmp/torchfinch-1/.ts.sock, s_name_part1=9000, pid=24906"
+    whole = (DIED, WORKER + "Traceback (most recent call last):", WORKER + "  File x", WORKER + "RuntimeError: y")
+
+    assert loading_failure(written(tmp_path, *torn, again)) is None
+    assert str(loading_failure(written(tmp_path, *torn, again, *whole))).endswith("File x\nRuntimeError: y")
+
+
 def test_lines_of_others_do_not_cut_a_traceback(tmp_path: Path) -> None:
     log = written(
         tmp_path,

@@ -28,8 +28,8 @@ app = typer.Typer(
 
 _QUIET = 5
 """Seconds after which `watch` looks at the clock, where nothing changes."""
-_AGAIN = {0, 410}
-"""Statuses of a watch that was cut off or is too old: it is begun again."""
+_AGAIN = 1
+"""Seconds before it asks again, where the API server did not answer."""
 Name = Annotated[str, typer.Argument(help="The CanaryRelease's name.", show_default=False)]
 Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Its namespace; else the context's.")]
 Context = Annotated[str | None, typer.Option(help="A context of the kubeconfig.")]
@@ -79,8 +79,9 @@ def watch(name: Name, namespace: Namespace = None, context: Context = None, kube
 
     try:
         with Live(console=out, auto_refresh=False) as live:
-            for found in releases.follow(name):
-                live.update(board(newest(found), *_unattended(found)), refresh=True)
+            for found, trouble in releases.follow(name):
+                told = [trouble] if trouble else _unattended(found)
+                live.update(board(newest(found), *told), refresh=True)
     except KeyboardInterrupt:
         return
 
@@ -157,20 +158,27 @@ class _Releases:
         self.one(name)
         self._api.merge(self._kind.path(self.namespace, name), {"spec": spec})
 
-    def follow(self, name: str) -> "Iterator[Object]":
-        """The one of this name now, after each of its changes, and now and then without one."""
+    def follow(self, name: str) -> "Iterator[tuple[Object, str]]":
+        """The one of this name now, after each change and now and then without one, with what stands in the way.
+
+        Raises `TorchfinchError` where there is none, and where the first answer does not come.
+        """
         from torchfinch.release.cluster.api import ApiError
 
+        found: Object | None = None
         while True:
-            found, version = self.one(name)
-            yield found
             try:
+                found, version = self.one(name)
+                yield found, ""
                 for event in self._api.watch(self._kind.path(self.namespace), version, seconds=_QUIET):
                     if event["type"] == "MODIFIED" and event["object"]["metadata"]["name"] == name:
-                        yield event["object"]
+                        found = event["object"]
+                        yield found, ""
             except ApiError as error:
-                if error.status not in _AGAIN:
+                if found is None or not error.passing:
                     raise
+                yield found, str(error)
+                time.sleep(_AGAIN)
 
 
 def _unattended(found: "Object") -> Iterator[str]:

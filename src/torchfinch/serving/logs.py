@@ -9,21 +9,26 @@ from typing import BinaryIO
 _LINE = re.compile(r"^\d\d:\d\d:\d\d \w+ +(\S+) - (.*)$")
 _FAILED = re.compile(r"Failed to load model |Load model \S+ \w+ OOM|Backend worker process died")
 """What TorchServe's worker says before the traceback that ends it, and before no other."""
+_RAISED = re.compile(r"[^\W\d][\w.]*(: .*)?$")
+"""The last line of a traceback: an exception's name, and what it says."""
 
 
 def loading_failure(log: Path) -> str | None:
     """The traceback that ended the first worker of all that died, without the log's prefixes; `None` while none did.
 
-    Handlers may write tracebacks of what they caught; those end nothing.
+    Handlers may write tracebacks of what they caught; those end nothing. TorchServe ends a worker that failed while it
+    still writes, so a traceback may be torn: then that of the next try is taken.
     """
     found = [match.groups() for match in map(_LINE.match, _read(log).splitlines()) if match]
-    start = next((i for i, (_, text) in enumerate(found) if _FAILED.match(text)), None)
-    if start is None:
-        return None
+    starts = (i for i, (_, text) in enumerate(found) if _FAILED.match(text))
     # several workers write to one log, each under its own name
-    lines = [text for writer, text in found[start + 1 :] if writer == found[start][0]]
+    told = ([text for writer, text in found[i + 1 :] if writer == found[i][0]] for i in starts)
+    return next(filter(None, map(_traceback, told)), None)
+
+
+def _traceback(lines: list[str]) -> str | None:
     end = next((i for i, text in enumerate(lines[1:], start=1) if text and not text.startswith(" ")), None)
-    return None if end is None else "\n".join(lines[: end + 1])
+    return "\n".join(lines[: end + 1]) if end and _RAISED.match(lines[end]) else None
 
 
 def follow(log: Path) -> Generator[list[str], None, None]:

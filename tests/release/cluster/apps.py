@@ -1,12 +1,10 @@
-"""Many releases in namespaces of their own, one stand-in for gateway and Prometheus, and a wire that can be cut."""
+"""Many releases in namespaces of their own, and one stand-in for gateway and Prometheus."""
 
 import json
 import os
-import select
-import socket
 import subprocess
-import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from release.cluster.conftest import BIN, Cluster, Controller, Object, World
+from release.cluster.place import BIN, Cluster, Controller, Object, World
 from waiting import within
 
 from torchfinch.release.cluster.api import Api, ApiError
@@ -24,6 +22,8 @@ PODS = Kind("Pod", "", "v1", "pods")
 SERVICES = Kind("Service", "", "v1", "services")
 NAMESPACES = Kind("Namespace", "", "v1", "namespaces")
 TRACKS = ("stable", "canary")
+ENDLESS = {"interval": "300ms", "minRequests": 100_000_000}
+"""An analysis that no step passes."""
 ROUTES = {"HTTPRoute": HTTP_ROUTES, "VirtualService": VIRTUAL_SERVICES}
 _MADE = {kind.name: kind for kind in (DEPLOYMENTS, SERVICES, HTTP_ROUTES, VIRTUAL_SERVICES, RELEASES)}
 _BACKENDS = [{"destination": {"host": f"digits-{track}"}, "weight": 100 * (track == "stable")} for track in TRACKS]
@@ -130,6 +130,10 @@ class App:
         found = {each["type"]: each["status"] for each in self.status.get("conditions", [])}
         return found.get(condition) == "True"
 
+    def begins(self, version: str) -> bool:
+        """Whether this version has the first step's 25 %."""
+        return self.version == version and self.weights == [75, 25]
+
     def wait(self, condition: str) -> None:
         assert within(60, lambda: self.holds(condition)), self.status
 
@@ -212,57 +216,4 @@ class Process(Controller):
         return [json.loads(line) for line in self.log.splitlines() if line.startswith("{")]
 
 
-class Wire:
-    """What lies between a controller and the API server: it can be cut, and what goes through it can be held up."""
-
-    def __init__(self, kubeconfig: Path, folder: Path) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        server = config["clusters"][0]["cluster"]["server"]
-        self._port = int(server.rpartition(":")[2])
-        self._open: list[socket.socket] = []
-        self._held: set[socket.socket] = set()
-        self._whole = True
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        config["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.kubeconfig = folder / "through-a-wire"
-        self.kubeconfig.write_text(yaml.safe_dump(config))
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def cut(self) -> None:
-        """Every connection breaks, and a new one breaks at once."""
-        self._whole = False
-        for each in list(self._open):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
-    def mend(self) -> None:
-        self._whole = True
-
-    def hold(self) -> None:
-        """Open connections stay open, but nothing comes through them any more; new ones work."""
-        self._held |= set(self._open)
-
-    def close(self) -> None:
-        self._listener.close()
-        self.cut()
-
-    def _listen(self) -> None:
-        with suppress(OSError):
-            while True:
-                near = self._listener.accept()[0]
-                if self._whole:
-                    far = socket.create_connection(("127.0.0.1", self._port))
-                    self._open += [near, far]
-                    threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
-                else:
-                    near.close()
-
-    def _carry(self, near: socket.socket, far: socket.socket) -> None:
-        with near, far, suppress(OSError):
-            while True:
-                for ready in select.select([near, far], [], [], 1)[0]:
-                    data = ready.recv(65536)
-                    if not data:
-                        return
-                    if ready not in self._held:
-                        (far if ready is near else near).sendall(data)
+MakeApp = Callable[..., App]

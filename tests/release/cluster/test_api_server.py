@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from release.cluster.conftest import ROOT, Cluster, Controller, World
+from release.cluster.place import ROOT, Cluster, Controller, World
 from waiting import within
 
 from torchfinch.errors import TorchfinchError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from release.cluster.conftest import BIN, Cluster, Controller, World
+from release.cluster.place import BIN, Cluster, Controller, World
 
 from torchfinch.serving.config import free_ports
 

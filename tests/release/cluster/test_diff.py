@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from release.cluster.conftest import Cluster, Controller, World
+from release.cluster.place import Cluster, Controller, World
 from waiting import within
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 from colours import write_colour_run
-from release.cluster.conftest import tools
 from release.cluster.everything import PROMETHEUS, ROOT, Everything
+from release.cluster.place import tools
 from waiting import within
 
 from torchfinch.archive import pack_run

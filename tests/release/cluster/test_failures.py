@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from release.cluster.apps import NAMESPACES, ROUTES, App, Process, Traffic, Wire, backends
+from release.cluster.apps import ENDLESS, NAMESPACES, ROUTES, App, Process, Traffic, backends
+from release.cluster.wire import Wire
 from waiting import within
 
 from torchfinch.release.cluster import cache as cache_module
@@ -24,29 +25,12 @@ from torchfinch.release.cluster.routes import ANNOTATION
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-ENDLESS = {"interval": "300ms", "minRequests": 100_000_000}
-
-
-@pytest.fixture(scope="module")
-def traffic(control_plane: Path) -> Iterator[Traffic]:
-    made = Traffic(control_plane)
-    yield made
-    made.clear()
-    made.close()
-
 
 @pytest.fixture
 def namespace(traffic: Traffic) -> str:
     name = f"empty-{uuid.uuid4()}"
     traffic.api.create(NAMESPACES.path(None), {"metadata": {"name": name}})
     return name
-
-
-@pytest.fixture
-def wire(control_plane: Path, tmp_path: Path) -> Iterator[Wire]:
-    made = Wire(control_plane, tmp_path)
-    yield made
-    made.close()
 
 
 @dataclass

@@ -2,51 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
-from release.cluster.apps import App, Process, Traffic
-from release.cluster.conftest import ROOT, Cluster, Object
+from release.cluster.apps import ENDLESS, App, MakeApp, Traffic
+from release.cluster.place import ROOT, Cluster, Object
 from waiting import within
 
 from torchfinch.experiment import HEADER
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
-
-MakeApp = Callable[..., App]
-ENDLESS = {"interval": "300ms", "minRequests": 100_000_000}
-
-
-@pytest.fixture(scope="module")
-def traffic(control_plane: Path) -> Iterator[Traffic]:
-    made = Traffic(control_plane)
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="module")
-def everywhere(control_plane: Path, traffic: Traffic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    log = tmp_path_factory.mktemp("controller") / "log"
-    made = Process(control_plane, log, "--all-namespaces", "--alone")
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def make_app(traffic: Traffic, everywhere: Process) -> Iterator[MakeApp]:
-    def make(**spec: Any) -> App:
-        app = traffic.app(**spec)
-        app.wait("RouteSynced")
-        return app
-
-    yield make
-    traffic.clear()
 
 
 def test_a_route_that_its_gateway_does_not_accept_holds_the_weight_until_it_does(
@@ -85,10 +53,6 @@ def test_a_restart_of_either_deployment_is_no_new_version_amid_a_release_and_aft
     assert not within(1, lambda: not app.holds("Promoted") or app.status["endedAt"] != ended)
 
 
-def is_at_25(app: App, version: str) -> bool:
-    return app.version == version and app.weights == [75, 25]
-
-
 def test_a_new_version_whose_canary_has_no_pods_gets_no_weight_before_it_has_some(make_app: MakeApp) -> None:
     app = make_app(analysis=ENDLESS)
     app.offer("2.0")
@@ -99,7 +63,7 @@ def test_a_new_version_whose_canary_has_no_pods_gets_no_weight_before_it_has_som
     assert within(30, lambda: app.version == "3.0" and app.replicas[1] > 0), app.status
     assert not within(1, lambda: app.weights != [100, 0])
     app.offer("4.0", **{"never-ready": None})
-    assert within(60, partial(is_at_25, app, "4.0")), app.status
+    assert within(60, partial(app.begins, "4.0")), app.status
 
 
 def requests(app: App) -> int:

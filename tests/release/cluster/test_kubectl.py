@@ -6,12 +6,13 @@ import pty
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import pytest
-from release.cluster.conftest import BIN, ROOT, Cluster, Controller, World
+from release.cluster.place import BIN, ROOT, Cluster, Controller, World
+from release.cluster.wire import Wire
 from waiting import within
 
 from torchfinch.release.cluster.records import decisions, newest
@@ -51,21 +52,28 @@ def say(cluster: Cluster, word: str, *options: str) -> str:
 
 
 @contextmanager
-def watching(cluster: Cluster) -> Iterator[Callable[[str], bool]]:
-    """`kubectl torchfinch watch digits` on a terminal; yields whether it comes to show a text."""
+def watching(cluster: Cluster, kubeconfig: Path) -> Iterator[Callable[[str], bool]]:
+    """`kubectl torchfinch watch digits` on a terminal; yields whether it comes to show a text after the last one."""
     terminal, other = pty.openpty()
     command = kubectl("watch", "digits", "-n", cluster.namespace)
-    env = surroundings(KUBECONFIG=str(cluster.kubeconfig), TERM="xterm")
+    env = surroundings(KUBECONFIG=str(kubeconfig), TERM="xterm")
     process = subprocess.Popen(command, env=env, stdin=other, stdout=other, stderr=other, start_new_session=True)
     os.close(other)
     os.set_blocking(terminal, False)
-    shown = [b""]
+    shown = b""
 
     def shows(text: str) -> bool:
         def seen() -> bool:
-            with suppress(BlockingIOError):
-                shown[0] += os.read(terminal, 1 << 20)
-            return text.encode() in shown[0]
+            nonlocal shown
+            try:
+                shown += os.read(terminal, 1 << 20)
+            except BlockingIOError:
+                pass
+            except OSError:  # the terminal's other side is closed
+                pytest.fail(f"watch ended: {shown.decode(errors='replace')}")
+            before, found, after = shown.partition(text.encode())
+            shown = after if found else before
+            return bool(found)
 
         return within(30, seen)
 
@@ -89,7 +97,7 @@ def test_a_person_drives_a_release_with_kubectl_torchfinch(
     cluster.patch("canary", "digits", {"spec": {"analysis": {"minRequests": 100000}}})
     cluster.release_version("2.0")
     assert within(60, lambda: cluster.weights == (75, 25))
-    with watching(cluster) as shows:
+    with watching(cluster, cluster.kubeconfig) as shows:
         assert shows("of 100000 canary requests")
         say(cluster, "pause", "digits")
         cluster.wait("Paused")
@@ -119,7 +127,17 @@ def test_a_person_drives_a_release_with_kubectl_torchfinch(
 
 @pytest.mark.slow
 def test_without_a_controller_watch_says_that_nobody_looks(cluster: Cluster) -> None:
-    with watching(cluster) as shows:
+    with watching(cluster, cluster.kubeconfig) as shows:
+        assert shows("no controller has looked at it yet")
+
+
+@pytest.mark.slow
+def test_watch_outlives_an_api_server_that_does_not_answer(cluster: Cluster, wire: Wire) -> None:
+    with watching(cluster, wire.kubeconfig) as shows:
+        assert shows("no controller has looked at it yet")
+        wire.cut()
+        assert shows("the API server does not answer")
+        wire.mend()
         assert shows("no controller has looked at it yet")
 
 

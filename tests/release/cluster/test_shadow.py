@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from release.cluster.conftest import Cluster, Controller, Object, World
+from release.cluster.place import Cluster, Controller, Object, World
 from release.hooks import hook
 from waiting import within
 

@@ -37,6 +37,11 @@ class ApiError(TorchfinchError):
         super().__init__(message, hint)
         self.status = status
 
+    @property
+    def passing(self) -> bool:
+        """Whether to ask again later: no answer, a version too old, too many requests, a fault of the server."""
+        return self.status in {0, 410, 429} or self.status >= 500
+
 
 class Api:
     """Requests to one API server, by the context of a kubeconfig or the service account of the pod."""
