@@ -2,6 +2,7 @@ import re
 from typing import Any
 
 import pytest
+from release.cluster.objects import CHECK, SPEC
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.resource import parse_spec
@@ -104,16 +105,6 @@ def test_steps_are_found_by_weight_even_after_an_edit() -> None:
     assert spec.step_at(10).min_requests is None
 
 
-CLUSTER: dict[str, Any] = {
-    "model": "digits",
-    "stable": {"deployment": "digits-stable"},
-    "canary": {"deployment": "digits-canary"},
-    "route": {"kind": "HTTPRoute", "name": "digits"},
-    "steps": [{"weight": 5}],
-}
-CHECK = {"name": "orders", "webhook": "http://shop.test/orders", "successCondition": "> 0.9"}
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -151,5 +142,5 @@ CHECK = {"name": "orders", "webhook": "http://shop.test/orders", "successConditi
 )
 def test_a_fault_in_a_custom_resource_is_told_with_the_misspelt_key(change: dict[str, Any], message: str) -> None:
     with pytest.raises(TorchfinchError) as caught:
-        parse_spec({"spec": {**CLUSTER, **change}})
+        parse_spec({"spec": {**SPEC, **change}})
     assert re.search(message, caught.value.message), caught.value.message

@@ -50,6 +50,17 @@ def test_digits_are_told_apart_and_the_archive_proves_it(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+def test_mnist_is_learnt_and_packed(tmp_path: Path) -> None:
+    recipe = load_recipe(str(ROOT / "training" / "mnist.py"))
+    run = train(recipe, recipe.configure({"epochs": "3"}), runs=tmp_path)
+
+    assert isinstance(run.evaluation, Evaluation)
+    assert run.evaluation.accuracy >= 0.95
+    assert run.evaluation.samples == 1000
+    assert verify(pack_run(run.folder, name="mnist", version="1.0", output=tmp_path / "m.mar")).ok
+
+
+@pytest.mark.slow
 def test_imagenet_knows_espresso_and_daisy_and_names_every_class_once(tmp_path: Path) -> None:
     recipe = load_recipe(str(ROOT / "training" / "imagenet.py"))
     run = train(recipe, recipe.configure({}), runs=tmp_path)

@@ -15,7 +15,7 @@ from torchfinch.console import err, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.training import Run
+    from torchfinch.training import Recipe, Run, Settings
 
 
 def train(
@@ -46,32 +46,15 @@ def train(
 
     Settings come from the recipe, then the YAML file, then the environment (TORCHFINCH_TRAIN_EPOCHS=3), then --set.
     """
-    flags = pairs(setting)
     from functools import partial
 
-    from torchfinch.archive.sources import check_handler, check_name
-    from torchfinch.files import check_place
     from torchfinch.registry import tracking
-    from torchfinch.training import from_environment, load_recipe, rank, read_config
+    from torchfinch.training import rank
     from torchfinch.training import train as run_recipe
-    from torchfinch.training.configure import without_effect
 
-    name, file = read_config(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else (recipe, {})
-    for other, command in {"search": "tune", "estimator": "crossval"}.items():
-        if other in file:
-            raise TorchfinchError(f"{recipe} has `{other}`, which is not for train", f"torchfinch {command} {recipe}")
-    loaded = load_recipe(name)
-    sources = (file, from_environment(), flags)
-    config = loaded.configure(*sources)
-    for line in () if rank() else without_effect(config, *sources):
-        err.print(line, markup=False, soft_wrap=True)
-    check_name(loaded.name)
-    check_name(version, what="version")
-    if handler:
-        check_handler(handler)
+    loaded, config = _configure(recipe, pairs(setting))
     output = output or Path("model_store") / f"{loaded.name}.mar"
-    if pack:
-        check_place(output)
+    _check(loaded.name, version, handler=handler, output=output if pack else None)
     folder = runs / loaded.name
     tracked = uri if track and not rank() else None
     stop_as_ctrl_c()
@@ -85,6 +68,36 @@ def train(
         if pack:
             _pack(run.folder, name=loaded.name, version=version, output=output, handler=handler)
         print(output if pack else run.folder)
+
+
+def _configure(recipe: str, flags: dict[str, str]) -> tuple[Recipe, Settings]:
+    """The recipe and its settings; those without effect are told."""
+    from torchfinch.training import from_environment, load_recipe, rank, read_config
+    from torchfinch.training.configure import without_effect
+
+    name, file = read_config(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else (recipe, {})
+    for other, command in {"search": "tune", "estimator": "crossval"}.items():
+        if other in file:
+            raise TorchfinchError(f"{recipe} has `{other}`, which is not for train", f"torchfinch {command} {recipe}")
+    loaded = load_recipe(name)
+    sources = (file, from_environment(), flags)
+    config = loaded.configure(*sources)
+    for line in () if rank() else without_effect(config, *sources):
+        err.print(line, markup=False, soft_wrap=True)
+    return loaded, config
+
+
+def _check(name: str, version: str, *, handler: Path | None, output: Path | None) -> None:
+    """Refuse before the training what packing would refuse after it."""
+    from torchfinch.archive.sources import check_handler, check_name
+    from torchfinch.files import check_place
+
+    check_name(name)
+    check_name(version, what="version")
+    if handler:
+        check_handler(handler)
+    if output:
+        check_place(output)
 
 
 def _pack(run: Path, *, name: str, version: str, output: Path, handler: Path | None) -> None:

@@ -13,7 +13,7 @@ from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.tuning import Trial, Tuned
+    from torchfinch.tuning import Problem, Trial, Tuned
     from torchfinch.tuning.space import Space
 
 _SHOWN = 5
@@ -58,25 +58,14 @@ def tune(
     was killed. The folder has best.yaml and study.html.
     """
     from torchfinch.cli.settings import pairs
-    from torchfinch.tuning import images_problem, read_space
+    from torchfinch.tuning import read_space
     from torchfinch.tuning import tune as run_study
 
     subject = read_subject(name, data=data, setting=setting)
     space = read_space({**subject.search, **pairs(search, option="--search")}, stepped=sampler == "grid")
-    problem = images_problem(
-        subject.estimator,
-        subject.data,
-        name=subject.name,
-        step=subject.step,
-        code=subject.code,
-        folds=folds,
-        metric=metric,
-        seed=seed,
-    )
+    problem = _problem(subject, folds=folds, metric=metric, seed=seed)
     _check_images(subject, space)
-    for line in subject.doubts:
-        if not any(name in line for name in space):
-            err.print(line, markup=False, soft_wrap=True)
+    _tell_doubts(subject, space)
     folder = output or Path("studies") / subject.name
     stop_as_ctrl_c()
     try:
@@ -95,15 +84,33 @@ def tune(
         err.print("the trials that ended are kept; the same command goes on with the study")
         raise
     page, best = _write(folder, tuned, subject)
-    counts = ", ".join(f"{tuned.count(state)} {state}" for state in ("complete", "pruned", "failed"))
-    err.print(f"{len(tuned.trials)} trials: {counts}; the best:")
-    err.print(_table(tuned))
-    following = f"crossval {best} --output reports/crossval/{tuned.name}-best" if subject.step else f"train {best}"
-    err.print(f"page {page}; next: torchfinch {following}", markup=False, soft_wrap=True)
+    _show(tuned, page, _following(tuned, subject, best))
     if as_json:
         out.print_json(data=tuned.to_dict())
     else:
         print(best)
+
+
+def _problem(subject: Subject, *, folds: int | None, metric: str | None, seed: int) -> Problem:
+    from torchfinch.tuning import images_problem
+
+    return images_problem(
+        subject.estimator,
+        subject.data,
+        name=subject.name,
+        step=subject.step,
+        code=subject.code,
+        folds=folds,
+        metric=metric,
+        seed=seed,
+    )
+
+
+def _tell_doubts(subject: Subject, space: Space) -> None:
+    """The settings without effect, less those that a candidate may give one."""
+    for line in subject.doubts:
+        if not any(name in line for name in space):
+            err.print(line, markup=False, soft_wrap=True)
 
 
 def _check_images(subject: Subject, space: Space) -> None:
@@ -123,6 +130,17 @@ def _check_images(subject: Subject, space: Space) -> None:
                     f"{name}={value} changes the images, and all candidates are judged by the same ones",
                     f"give it with --set {name}={value}, and each value a study of its own with --output",
                 )
+
+
+def _show(tuned: Tuned, page: Path, following: str) -> None:
+    counts = ", ".join(f"{tuned.count(state)} {state}" for state in ("complete", "pruned", "failed"))
+    err.print(f"{len(tuned.trials)} trials: {counts}; the best:")
+    err.print(_table(tuned))
+    err.print(f"page {page}; next: torchfinch {following}", markup=False, soft_wrap=True)
+
+
+def _following(tuned: Tuned, subject: Subject, best: Path) -> str:
+    return f"crossval {best} --output reports/crossval/{tuned.name}-best" if subject.step else f"train {best}"
 
 
 def _database(folder: Path) -> str:

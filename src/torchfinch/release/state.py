@@ -115,6 +115,8 @@ class Reading:
     at: float
     stable: Mapping[str, Counters]
     canary: Mapping[str, Counters]
+    untold: tuple[str, ...] = ()
+    """Sources that are there and were not read."""
 
 
 @dataclass(frozen=True, kw_only=True)

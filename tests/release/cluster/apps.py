@@ -81,15 +81,14 @@ class App:
     def merge(self, kind: Kind, change: Object, name: str = "digits") -> None:
         self.api.merge(kind.path(self.namespace, name), change)
 
-    def offer(self, version: str, **labels: str | None) -> None:
-        """What `kubectl set image` does, with the version's label."""
-        metadata = {"labels": {**labels, "app.kubernetes.io/version": version}}
-        containers = [{"name": "server", "image": f"digits:{version}"}]
-        self.merge(
-            DEPLOYMENTS,
-            {"spec": {"template": {"metadata": metadata, "spec": {"containers": containers}}}},
-            "digits-canary",
-        )
+    def offer(self, version: str, *, starts: bool = True, **more: int) -> None:
+        """What `kubectl set image` does, with the version's label; one that does not start finds no node."""
+        pod = {
+            "containers": [{"name": "server", "image": f"digits:{version}"}],
+            "nodeSelector": None if starts else {"there": "is-none"},
+        }
+        template = {"metadata": {"labels": {"app.kubernetes.io/version": version}}, "spec": pod}
+        self.merge(DEPLOYMENTS, {"spec": {**more, "template": template}}, "digits-canary")
 
     def spec(self, **change: Any) -> None:
         self.merge(RELEASES, {"spec": change})
@@ -146,24 +145,30 @@ class Traffic(World):
             patched.setenv("KUBECONFIG", str(kubeconfig))
             self.api = Api()
         self.apps: list[App] = []
+        self.namespaces: list[str] = []
         self.refused: dict[str, str] = {}
         """By namespace: why the gateway does not accept the route."""
         self.silent: set[str] = set()
         """Tracks that get no requests."""
         super().__init__(Cluster(kubeconfig, "default"))
-        self._cluster("apply", "--server-side", "-f", f"{os.environ['KUBEBUILDER_ASSETS']}/manifests/istio")
-        assert within(30, lambda: self._cluster.run("get", "virtualservices").returncode == 0)
+        self._cluster.know("istio", "virtualservices")
 
     def app(self, **spec: Any) -> App:
         cluster = Cluster(self._cluster.kubeconfig, f"app-{uuid.uuid4()}")
         app = App(cluster, self.api, **{"evidence": {"kind": "Prometheus", "address": self.address}, **spec})
         self.apps.append(app)
+        self.namespaces.append(app.namespace)
         return app
 
     def clear(self) -> None:
         for app in self.apps:
             app.cluster.run("delete", "canary", "digits", "--wait=false")
         self.apps.clear()
+
+    def close(self) -> None:
+        super().close()
+        if self.namespaces:
+            self._cluster("delete", "namespace", *self.namespaces, "--wait=false")
 
     def _serve(self) -> None:
         while not self._ended.wait(0.1):

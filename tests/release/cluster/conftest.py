@@ -1,51 +1,37 @@
 """A real API server with real controllers, and a `torchfinch controller` that has the shipped rights and no more."""
 
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from release.cluster.apps import App, MakeApp, Process, Traffic
-from release.cluster.place import ROOT, Cluster, Controller, World, tools
+from release.cluster.place import NAMED, ROOT, Cluster, Controller, World
+from release.cluster.plane import ControlPlane
 from release.cluster.wire import Wire
-from waiting import within
 
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The kubeconfig of a control plane that has all definitions."""
-    envtest, assets = tools()
-    data = tmp_path_factory.mktemp("control-plane")
-    command = [sys.executable, str(envtest / "cluster.py"), "up", str(data)]
-    process = subprocess.Popen([*command, "--with", "controllers", "--with", "kwok"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    try:
-        assert "KUBECONFIG" in process.stdout.readline()
-        kubectl = Cluster(data / "kubeconfig", "default")
-        kubectl("apply", "--server-side", "-f", str(assets / "manifests" / "gateway-api"))
-        kubectl("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
-        established = ("wait", "crd/canaryreleases.torchfinch.dev", "--for=condition=Established", "--timeout=30s")
-        assert within(30, lambda: kubectl.run(*established).returncode == 0)  # it fails before there are conditions
-        yield data / "kubeconfig"
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.stdout.close()
-        process.wait(60)
+    with ExitStack() as stack:
+        kubeconfig = Path(NAMED) if NAMED else stack.enter_context(ControlPlane(tmp_path_factory.mktemp("plane")))
+        Cluster(kubeconfig, "default").define()
+        yield kubeconfig
 
 
 @pytest.fixture
-def cluster(control_plane: Path, request: pytest.FixtureRequest) -> Cluster:
+def cluster(control_plane: Path, request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A namespace of its own with both Deployments, Services, a route, and a release at rest."""
     namespace = f"t{abs(hash(request.node.nodeid)) % 10**8}"
     made = Cluster(control_plane, namespace)
     made("create", "namespace", namespace)
     made("apply", "-f", str(ROOT / "k8s" / "controller" / "rbac.yaml"))
     made("apply", "-f", "-", stdin=(Path(__file__).parent / "app.yaml").read_text())
-    return made
+    yield made
+    made("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture

@@ -6,6 +6,14 @@ from torchfinch.release.state import Mark, Phase
 
 Object = dict[str, Any]
 MARK = Mark(revision=3, phase=Phase.PROGRESSING, canary="c", weight=25, reason="going on")
+SPEC: dict[str, Any] = {
+    "model": "digits",
+    "stable": {"deployment": "digits-stable"},
+    "canary": {"deployment": "digits-canary"},
+    "route": {"kind": "HTTPRoute", "name": "digits"},
+    "steps": [{"weight": 5}],
+}
+CHECK = {"name": "orders", "webhook": "http://shop.test/orders", "successCondition": "> 0.9"}
 
 
 def deployment(track: str, *, image: str = "digits:1.0", replicas: int = 2, **status: Any) -> Object:

@@ -7,6 +7,7 @@ gateway would have sent to each pod. Both are servers of their own, at the seams
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,28 +18,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
-import pytest
+from release.cluster.plane import skip, tools
+from waiting import within
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
-MISSING = (
-    "needs a control plane: set TORCHFINCH_ENVTEST to the folder of cluster.py, which starts it, and"
-    " KUBEBUILDER_ASSETS to that of its binaries. `setup-envtest use -p path` gets kube-apiserver, etcd and kubectl and"
-    " prints their folder (go install sigs.k8s.io/controller-runtime/tools/setup-envtest@latest);"
-    " kube-controller-manager, kube-scheduler, kwok and envoy-gateway come from their own releases"
-)
+NAMED = os.environ.get("TORCHFINCH_KUBECONFIG")
+"""The kubeconfig of a cluster of one's own, whose pods kwok makes ready."""
 NAMES = ("ts_inference_requests_total", "Requests5XX", "torchfinch_stage_seconds_sum", "torchfinch_stage_seconds_count")
 Object = dict[str, Any]
 
 
-def tools() -> tuple[Path, Path]:
-    """The folders of `cluster.py` and of the binaries; else the test is skipped, or fails where it must run."""
-    envtest, assets = os.environ.get("TORCHFINCH_ENVTEST"), os.environ.get("KUBEBUILDER_ASSETS")
-    if envtest and assets:
-        return Path(envtest), Path(assets)
-    if os.environ.get("TORCHFINCH_REQUIRE_CLUSTER"):
-        pytest.fail(MISSING)
-    pytest.skip(MISSING)
+def kubectl_path() -> str:
+    """That of the binaries, else the one on the PATH."""
+    folders = filter(None, map(os.environ.get, ("KUBEBUILDER_ASSETS", "PATH")))
+    return shutil.which("kubectl", path=os.pathsep.join(folders)) or skip("needs kubectl on the PATH")
 
 
 class Cluster:
@@ -46,7 +40,7 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         self.kubeconfig, self.namespace = kubeconfig, namespace
-        self._kubectl = str(Path(os.environ["KUBEBUILDER_ASSETS"]) / "kubectl")
+        self._kubectl = kubectl_path()
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         command = [self._kubectl, "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *arguments]
@@ -56,6 +50,21 @@ class Cluster:
         done = self.run(*arguments, stdin=stdin)
         assert done.returncode == 0, f"{arguments}\n{done.stderr}"
         return done.stdout
+
+    def define(self) -> None:
+        """The Gateway API's kinds and our own."""
+        self.know("gateway-api", "httproutes")
+        self("apply", "--server-side", "-k", str(ROOT / "k8s" / "crd"))
+        established = ("wait", "crd/canaryreleases.torchfinch.dev", "--for=condition=Established", "--timeout=30s")
+        assert within(30, lambda: self.run(*established).returncode == 0)  # it fails before there are conditions
+
+    def know(self, folder: str, kind: str) -> None:
+        """The definitions that come with the binaries; a cluster of one's own has them, or the test is skipped."""
+        if not NAMED:
+            self("apply", "--server-side", "-f", str(tools()[1] / "manifests" / folder))
+            assert within(30, lambda: self.run("get", kind).returncode == 0)
+        elif self.run("get", kind).returncode:
+            skip(f"the cluster of TORCHFINCH_KUBECONFIG has no {kind}: apply the definitions of {folder}")
 
     def get(self, kind: str, name: str = "") -> Object:
         found: Object = json.loads(self("get", kind, *filter(None, [name]), "--output", "json"))

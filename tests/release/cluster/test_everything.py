@@ -12,7 +12,7 @@ import pytest
 import yaml
 from colours import write_colour_run
 from release.cluster.everything import PROMETHEUS, ROOT, Everything
-from release.cluster.place import tools
+from release.cluster.plane import tools
 from waiting import within
 
 from torchfinch.archive import pack_run

@@ -189,6 +189,25 @@ def test_a_pod_that_prometheus_could_not_read_is_not_counted_twice_and_makes_the
     assert total.stable.requests == 40
 
 
+def test_a_pod_that_prometheus_had_not_read_when_counting_started_brings_no_errors_of_before() -> None:
+    now = time.time()
+    told = {"s1": (1000, now), "c1": (0, now)}
+    with prometheus(told) as asked:
+        evidence = evidence_of_pods()
+        first = evidence.read(asked)
+        assert first.untold == ("s2",)
+        second = evidence.read(asked)
+        told |= {"s1": (1010, now + 5), "s2": (70_000, now + 5), "c1": (3, now + 5)}
+        third = evidence.read(asked)
+        told |= {"s2": (70_007, now + 9)}
+        fourth = evidence.read(asked)
+    total, last = Pair(), first
+    for reading in (second, third, fourth):
+        total, last = accumulate(total, last, reading), merged(last, reading)
+    assert (total.stable.requests, total.canary.requests) == (17, 3)
+    assert last.untold == ()
+
+
 def test_a_pod_that_could_not_be_read_when_the_canary_got_its_first_weight_is_not_all_new_when_it_can() -> None:
     before = Reading(at=1.0, stable={"s1": Counters(requests=1000), "s2": Counters(requests=1000)}, canary={})
     missing = Reading(at=2.0, stable={"s1": Counters(requests=1010)}, canary={})

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from release.cluster.place import tools
+from release.cluster.plane import tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -57,12 +57,11 @@ def test_a_new_version_whose_canary_has_no_pods_gets_no_weight_before_it_has_som
     app = make_app(analysis=ENDLESS)
     app.offer("2.0")
     app.reach(25)
-    metadata = {"labels": {"app.kubernetes.io/version": "3.0", "never-ready": "true"}}
-    app.merge(DEPLOYMENTS, {"spec": {"replicas": 0, "template": {"metadata": metadata}}}, "digits-canary")
+    app.offer("3.0", starts=False, replicas=0)
     assert within(30, lambda: app.weights == [100, 0]), app.status
     assert within(30, lambda: app.version == "3.0" and app.replicas[1] > 0), app.status
     assert not within(1, lambda: app.weights != [100, 0])
-    app.offer("4.0", **{"never-ready": None})
+    app.offer("4.0")
     assert within(60, partial(app.begins, "4.0")), app.status
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from release.cluster.place import BIN, ROOT, Cluster, Controller, World
+from release.cluster.place import BIN, ROOT, Cluster, Controller, World, kubectl_path
 from release.cluster.wire import Wire
 from waiting import within
 
@@ -32,7 +32,7 @@ SPEC = {
 
 
 def kubectl(*words: str) -> list[str]:
-    return [str(Path(os.environ["KUBEBUILDER_ASSETS"]) / "kubectl"), "torchfinch", *words]
+    return [kubectl_path(), "torchfinch", *words]
 
 
 def surroundings(**more: str) -> dict[str, str]:

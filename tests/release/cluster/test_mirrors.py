@@ -8,8 +8,9 @@ import pytest
 from release.cluster.objects import MARK, applied, http_route
 
 from torchfinch.release.cluster.forced import belongs_to, forced_route, is_as
+from torchfinch.release.cluster.marks import owner
 from torchfinch.release.cluster.mirrors import mirror_patch, mirrored, without_mirror
-from torchfinch.release.cluster.routes import GatewayApi, RouteWeights, owner
+from torchfinch.release.cluster.routes import GatewayApi, RouteWeights
 from torchfinch.release.manifest.options import Force
 from torchfinch.release.state import Mark, Phase
 

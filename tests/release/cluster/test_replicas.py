@@ -6,8 +6,8 @@ import pytest
 from release.cluster.objects import MARK, Object, applied, deployment
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.release.cluster.marks import ANNOTATION, annotate
 from torchfinch.release.cluster.replicas import Ratio, canary_pods, ratio_arms
-from torchfinch.release.cluster.routes import ANNOTATION, annotate
 from torchfinch.release.state import Mark, Phase
 
 

@@ -88,13 +88,13 @@ def test_a_version_that_does_not_start_gets_no_traffic_nor_does_the_next_but_a_g
 ) -> None:
     app = make_app(progressDeadline="2s")
     for version in ("2.0", "3.0"):
-        app.offer(version, **{"never-ready": "true"})
+        app.offer(version, starts=False)
         assert within(60, partial(ended, app, version)), app.status
         assert app.status["reason"] == "no progress for 2 s: the canary is not ready: 0 of 2 pods are"
     assert {each["weight"] for each in app.status["decisions"]} == {0}
 
     app.spec(progressDeadline="60s")
-    app.offer("4.0", **{"never-ready": None})
+    app.offer("4.0")
     app.wait("Promoted")
     before = app.decided
     app.merge(DEPLOYMENTS, {"spec": {"progressDeadlineSeconds": 3}}, "digits-canary")  # an edit that is no version

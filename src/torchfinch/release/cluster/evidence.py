@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.fetcher import Fetcher, deadline
@@ -89,7 +90,8 @@ class ClusterEvidence:
             pod = sample.labels.get(where.pod_label, "")
             if pod in newest:
                 newest[pod] = max(sample.value, newest[pod])
-        return _reading(self._oldest(pods, newest), counted)
+        reading = _reading(self._oldest(pods, newest), counted)
+        return replace(reading, untold=tuple(sorted(pods - by_pod.keys())))
 
     def _oldest(self, pods: Iterable[str], newest: Mapping[str, float]) -> float:
         """The time for which the counters of all pods hold, by when each was read `newest`."""

@@ -7,8 +7,9 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache, Key, key_of
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, VIRTUAL_SERVICES, Kind
+from torchfinch.release.cluster.marks import ANNOTATION, owner
 from torchfinch.release.cluster.replicas import Ratio
-from torchfinch.release.cluster.routes import ANNOTATION, GatewayApi, Istio, Patch, RouteWeights, owner
+from torchfinch.release.cluster.routes import GatewayApi, Istio, Patch, RouteWeights
 
 _DIALECTS = {HTTP_ROUTES: GatewayApi(), VIRTUAL_SERVICES: Istio()}
 

@@ -12,11 +12,11 @@ from typing import Any
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import DEPLOYMENTS
-from torchfinch.release.cluster.routes import ANNOTATION, Patch, Split, annotate, owner, read_mark, unchanged
+from torchfinch.release.cluster.marks import ANNOTATION, annotate, owner, read_mark, unchanged, unmark
+from torchfinch.release.cluster.routes import Patch, Split
 from torchfinch.release.cluster.workloads import canary_arm, newest, replicas, scale_patch, stable_arm, stuck
 from torchfinch.release.state import UNDERWAY, Arm, Mark, Phase
 
-_UNMARK = {"op": "remove", "path": f"/metadata/annotations/{ANNOTATION.replace('/', '~1')}"}
 _GONE = Mark(revision=0, phase=Phase.ROLLING_BACK, canary="", weight=0, reason="the release was deleted")
 _MOVING = "pods are ended as others become ready in their place"
 
@@ -65,7 +65,7 @@ class Ratio:
     def cleared(self) -> Iterator[Patch]:
         """A step towards giving stable the pods of both; the last one takes the mark away."""
         if self._numbers == self._wanted(0):
-            yield DEPLOYMENTS, self.canary, [*unchanged(self.canary), _UNMARK]
+            yield DEPLOYMENTS, self.canary, [*unchanged(self.canary), unmark()]
         else:
             yield from self.patches(_GONE, release=(owner(self.canary) or ("", {}))[0])
 

@@ -11,8 +11,9 @@ from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.choices import Choices
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, Kind
+from torchfinch.release.cluster.marks import owner
 from torchfinch.release.cluster.replicas import Ratio, ratio_arms
-from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect, owner
+from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect
 from torchfinch.release.cluster.workloads import (
     canary_arm,
     digest,

@@ -4,25 +4,19 @@ In the route of a user the controller touches their weights, one annotation and,
 JSON patch that fails where the route has changed since it was read.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.kinds import HTTP_ROUTES, VIRTUAL_SERVICES, Kind
+from torchfinch.release.cluster.marks import annotate, read_mark, unchanged, unmark
 from torchfinch.release.cluster.mirrors import mirror_patch, mirrored, without_mirror
 from torchfinch.release.decision.baseline import baseline_share
 from torchfinch.release.manifest.backends import HTTPRoute, VirtualService
 from torchfinch.release.state import Mark
-
-ANNOTATION = "torchfinch.dev/release"
-_POINTER = f"/metadata/annotations/{ANNOTATION.replace('/', '~1')}"
-_MARK = TypeAdapter(Mark)
 
 Patch = tuple[Kind, Object, list[Object]]
 """An object as it was read, its kind, and a JSON patch for it."""
@@ -161,7 +155,7 @@ class RouteWeights:
 
     def cleared(self) -> list[Object]:
         """A JSON patch that gives stable all traffic and takes the mark away."""
-        return [*self._set(0, 0), {"op": "remove", "path": _POINTER}]
+        return [*self._set(0, 0), unmark()]
 
     def _set(self, weight: int, mirror: int) -> list[Object]:
         patch = unchanged(self.route)
@@ -212,39 +206,6 @@ class RouteWeights:
 
     def _all(self) -> list[Object]:
         return list(self.route["spec"].get(self.speaks.rules, []))
-
-
-def read_mark(found: Object) -> Mark | None:
-    """The controller's mark in an annotation; None where there is none that can be read."""
-    text = found["metadata"].get("annotations", {}).get(ANNOTATION)
-    try:
-        return _MARK.validate_python(json.loads(text)["mark"]) if text else None
-    except (ValueError, KeyError, TypeError, ValidationError):
-        return None
-
-
-def owner(found: Object) -> tuple[str, Object] | None:
-    """The CanaryRelease whose mark a route carries, and the backends that it splits."""
-    text = found["metadata"].get("annotations", {}).get(ANNOTATION)
-    try:
-        content = json.loads(text) if text else {}
-        return str(content["release"]), dict(content["backends"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def unchanged(found: Object) -> list[Object]:
-    """The test that an object is still as it was read."""
-    return [{"op": "test", "path": "/metadata/resourceVersion", "value": found["metadata"]["resourceVersion"]}]
-
-
-def annotate(found: Object, mark: Mark, *, release: str, backends: Object | None = None) -> list[Object]:
-    """Operations that leave the mark in an object, with what is needed to clear it when its release is gone."""
-    content = {"release": release, "backends": backends, "mark": _MARK.dump_python(mark, mode="json")}
-    text = json.dumps(content)
-    if "annotations" not in found["metadata"]:
-        return [{"op": "add", "path": "/metadata/annotations", "value": {ANNOTATION: text}}]
-    return [{"op": "add", "path": _POINTER, "value": text}]
 
 
 def _places(rule: Object, path: str, speaks: Dialect) -> Iterator[_Place]:

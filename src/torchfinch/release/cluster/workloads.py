@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from copy import deepcopy
 
 from torchfinch.release.cluster.api import Object
-from torchfinch.release.cluster.routes import unchanged
+from torchfinch.release.cluster.marks import unchanged
 from torchfinch.release.state import Arm
 
 _RESTARTED = "kubectl.kubernetes.io/restartedAt"

@@ -1,6 +1,6 @@
 """The rule's arithmetic: growing counters that may restart, and comparing two versions. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import reduce
 from itertools import zip_longest
@@ -16,12 +16,12 @@ MOST_REFUSED = 0.5
 
 
 def accumulate(total: Pair, last: Reading | None, reading: Reading) -> Pair:
-    """`total` and what came since `last`; a first reading only marks where counting starts."""
+    """`total` and what came since `last`; the first reading of what was there already marks where counting starts."""
     if last is None:
         return total
     return Pair(
-        stable=grow(total.stable, _news(last.stable, reading.stable)),
-        canary=grow(total.canary, _news(last.canary, reading.canary)),
+        stable=grow(total.stable, _news(last.stable, reading.stable, last.untold)),
+        canary=grow(total.canary, _news(last.canary, reading.canary, last.untold)),
     )
 
 
@@ -29,10 +29,13 @@ def merged(last: Reading | None, reading: Reading) -> Reading:
     """`reading`, with the sources of `last` that it lacks: one that comes back is not counted twice.
 
     Of those it has the ones that were there last, for most have gone for good, and a state must not grow without end.
+    `untold` stays what was there before counting started and was not read since.
     """
     if last is None:
         return reading
-    return replace(reading, stable=_kept(last.stable, reading.stable), canary=_kept(last.canary, reading.canary))
+    stable, canary = _kept(last.stable, reading.stable), _kept(last.canary, reading.canary)
+    untold = tuple(name for name in last.untold if name in reading.untold)
+    return replace(reading, stable=stable, canary=canary, untold=untold)
 
 
 def _kept(last: Mapping[str, Counters], now: Mapping[str, Counters]) -> dict[str, Counters]:
@@ -40,9 +43,10 @@ def _kept(last: Mapping[str, Counters], now: Mapping[str, Counters]) -> dict[str
     return {**{name: last[name] for name in absent[-max(_ABSENT, len(now)) :]}, **now}
 
 
-def _news(last: Mapping[str, Counters], now: Mapping[str, Counters]) -> Counters:
-    """What all sources together counted since `last`; a source not seen before started after it."""
-    news = [_since(last.get(name, Counters()), counters) for name, counters in now.items()]
+def _news(last: Mapping[str, Counters], now: Mapping[str, Counters], untold: Collection[str]) -> Counters:
+    """What all sources together counted since `last`; one not seen before started after it, or is among `untold`."""
+    known = {name: counters for name, counters in now.items() if name in last or name not in untold}
+    news = [_since(last.get(name, Counters()), counters) for name, counters in known.items()]
     return reduce(grow, news, Counters())
 
 
