@@ -31,6 +31,7 @@ def progress(*, hidden: bool = False) -> Progress:
         TextColumn("{task.fields[note]}"),
         console=err,
         transient=True,
+        redirect_stdout=out.is_terminal,  # rich would send what is printed meanwhile to stderr, also out of a pipe
         disable=hidden or not err.is_terminal,
     )
 

@@ -157,6 +157,42 @@ def test_a_broken_model_or_folder_is_said(colour_run: Path, photos: Path, tmp_pa
         assert "\n" not in error.message
 
 
+COLOURS = """
+import torch
+from torch import nn
+
+from torchfinch.handler import Preprocessing
+from torchfinch.training import Data, Images, Settings
+
+
+class Config(Settings):
+    pass
+
+
+def build(config):
+    images = Images(torch.zeros(3, 3, SIDE, SIDE, dtype=torch.uint8), torch.arange(3))
+    data = Data(labels=("red", "green", "blue"), train=images, validation=images, test=images)
+    return data, nn.Flatten(), Preprocessing(size=(SIDE, SIDE))
+"""
+
+
+@pytest.mark.parametrize(("side", "command"), [(8, "evaluate"), (28, "evaluate"), (28, "compare")])
+def test_a_recipe_with_images_of_another_size_is_refused(
+    colour_run: Path, tmp_path: Path, side: int, command: str
+) -> None:
+    recipes = tmp_path / "training"
+    recipes.mkdir()
+    for name, each in {"other": side, "fitting": 16}.items():
+        (recipes / f"{name}.py").write_text(COLOURS.replace("SIDE", str(each)))
+    models = [colour_run] * (2 if command == "compare" else 1)
+    error = run(command, *models, "--data", "other").exception
+
+    assert isinstance(error, TorchfinchError)
+    assert f"recipe other have the shape (3, {side}, {side}), and " in error.message
+    assert error.message.endswith(" takes (3, 16, 16)")
+    assert run(command, *models, "--data", "fitting").exit_code == 0
+
+
 def test_the_json_has_the_curves(colour_run: Path, photos: Path) -> None:
     curves = answer("evaluate", colour_run, "--data", photos)["curves"]
 

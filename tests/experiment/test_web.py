@@ -29,6 +29,19 @@ def test_an_id_that_was_not_made_here_is_replaced(value: str) -> None:
     assert cookie
 
 
+@pytest.mark.parametrize("other", ['prefs={"a":1}', "flag", "name=Zoë", "t=a b", "u[x]=1", "", "=", f"{COOKIE}=old"])
+def test_a_visitor_keeps_the_id_whatever_other_cookies_there_are(other: str) -> None:
+    user = new_user_id()
+
+    assert visitor(f"{other}; {COOKIE}={user}") == (user, None)
+    assert visitor(f"{COOKIE}={user}; {other}") == (user, None)
+    assert visitor(f"{other};{COOKIE}={user} ;{other}") == (user, None)
+
+
+def test_a_cookie_whose_name_only_ends_as_the_own_one_is_no_id() -> None:
+    assert visitor(f"my-{COOKIE}={new_user_id()}")[1]
+
+
 def test_ids_are_new_every_time() -> None:
     assert len({new_user_id() for _ in range(1000)}) == 1000
 

@@ -17,6 +17,8 @@ import pytest
 from colours import colour_image
 from serving.helpers import BIN, answering
 
+from torchfinch.cli.predict import predict
+from torchfinch.console import err
 from torchfinch.serving import Instance
 from torchfinch.serving.config import free_ports
 
@@ -139,6 +141,20 @@ def test_whatever_a_handler_answers_is_shown_and_written(
 
     assert row == {"image": str(images / "a.png"), **columns, "error": ""}
     assert shown in table
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_on_a_terminal_predict_draws_a_bar_and_its_answers_go_to_stdout(
+    as_json: bool, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(err, "_force_terminal", True)
+    monkeypatch.setattr(err, "is_interactive", True)
+    with answering(b'{"label": "cat"}') as url:
+        predict([images], url=url, model="the-model", as_json=as_json)
+    told = capsys.readouterr()
+
+    assert "the-model" in told.err
+    assert told.out.count('"label": "cat"') == 3
 
 
 def test_one_image_is_explained_at_a_time(torchfinch: Run, images: Path) -> None:

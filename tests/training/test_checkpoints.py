@@ -1,5 +1,6 @@
 """Checkpoints: a training that is interrupted and goes on ends as if it had not been; broken files are told."""
 
+import fcntl
 import itertools
 import random
 import resource
@@ -212,6 +213,38 @@ def test_two_trainings_do_not_share_a_folder(checkpoints: Checkpoints) -> None:
     assert not checkpoints.folder.exists()
 
 
+def test_a_training_that_is_refused_leaves_the_folder_of_the_running_one(checkpoints: Checkpoints) -> None:
+    with checkpoints.alone():
+        for _ in range(2):
+            with (
+                pytest.raises(TorchfinchError, match="another training keeps its checkpoints"),
+                Checkpoints(checkpoints.folder, identity={}).alone(),
+            ):
+                pass
+        checkpoints.save({}, epoch=1)
+
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["epoch-00001.pt"]
+
+
+def test_a_folder_that_was_removed_before_it_was_locked_is_made_again(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def late(opened: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        checkpoints.folder.rmdir()
+        lock(opened, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with (
+        checkpoints.alone(),
+        pytest.raises(TorchfinchError, match="another training keeps its checkpoints"),
+        Checkpoints(checkpoints.folder, identity={}).alone(),
+    ):
+        pass
+
+
 def test_a_pickle_that_would_run_code_is_left_aside(checkpoints: Checkpoints) -> None:
     checkpoints.folder.mkdir()
     torch.save(nn.Linear(1, 1), checkpoints.folder / "epoch-00001.pt")
@@ -240,6 +273,17 @@ def test_a_full_disk_leaves_the_checkpoints_before_it_and_no_half_of_one(checkpo
     with pytest.raises(OSError, match="too large"):
         checkpoints.save({"weights": torch.zeros(10_000_000)}, epoch=2)
     assert [path.name for path in checkpoints.folder.iterdir()] == ["epoch-00001.pt"]
+
+
+@pytest.mark.usefixtures("no_room")
+def test_a_full_disk_leaves_also_the_checkpoints_of_another_training(checkpoints: Checkpoints) -> None:
+    checkpoints.save({}, epoch=7)
+    checkpoints.save({}, epoch=8)
+    new = Checkpoints(checkpoints.folder, identity={})
+
+    with pytest.raises(OSError, match="too large"):
+        new.save({"weights": torch.zeros(10_000_000)}, epoch=1)
+    assert {path.name for path in checkpoints.folder.iterdir()} == {"epoch-00007.pt", "epoch-00008.pt"}
 
 
 def test_a_whole_model_is_saved_with_a_warning(tmp_path: Path) -> None:

@@ -129,9 +129,19 @@ def _of_recipe(name: str, model: Model) -> Tested:
     if built.test is None or built.labels != model.labels:
         what = "has no test images" if built.test is None else f"has other labels than {model.name}"
         raise TorchfinchError(f"the recipe {recipe.name} {what}", "name other images with --data")
+    _check_size(built.test.pixels, recipe.name, model)
     if own and lineage.get("data_digest") not in {None, built.digest()}:
         err.print(f"{model.name} was trained on other images than {recipe.name} gives now: some may be tested here")
     return Tested(built.test.pixels, built.test.targets, f"{len(built.test):,} test images of {recipe.name}")
+
+
+def _check_size(pixels: Tensor, recipe: str, model: Model) -> None:
+    given, taken = tuple(pixels.shape[1:]), (model.preprocessing.channels, *model.preprocessing.size)
+    if given != taken:
+        raise TorchfinchError(
+            f"test images of the recipe {recipe} have the shape {given}, and {model.name} takes {taken}",
+            "--data FOLDER, whose images are resized",
+        )
 
 
 def _curves(result: Evaluation | RegressionEvaluation, tested: Tested, rows: Tensor) -> dict[str, Any]:

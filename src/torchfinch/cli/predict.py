@@ -39,8 +39,10 @@ def predict(
     url, model = _where(name, url, model)
     rows: list[_Row] = []
     with Client(url) as client, progress() as bar:
-        for path in bar.track(paths, description=model):
+        task = bar.add_task(model, total=len(paths), note="")
+        for path in paths:
             rows.append(_ask(client, model, path, top_k))
+            bar.advance(task)
             if as_json:
                 print(json.dumps(rows[-1].line, ensure_ascii=False), flush=True)
     if csv_file:

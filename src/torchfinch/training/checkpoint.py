@@ -40,11 +40,10 @@ class Checkpoints:
         """
         stream = io.BytesIO()
         torch.save({"format": _FORMAT, "identity": self.identity, "state": state}, stream)
-        for path in [] if self.used else _paths(self.folder):
-            path.unlink()
+        others, written = [] if self.used else _paths(self.folder), self.folder / f"epoch-{epoch:05d}.pt"
+        write_whole(written, stream.getvalue())
         self.used = True
-        write_whole(self.folder / f"epoch-{epoch:05d}.pt", stream.getvalue())
-        for path in _paths(self.folder)[2:]:
+        for path in {*others, *_paths(self.folder)[2:]} - {written}:
             path.unlink()
 
     def load(self, *, epochs: int | None = None) -> Mapping[str, Any]:
@@ -70,15 +69,13 @@ class Checkpoints:
         Raises:
             TorchfinchError: another training has it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        opened = os.open(self.folder, os.O_RDONLY)
+        opened = _lock(self.folder)
         try:
-            _lock(opened, self.folder)
             yield
         finally:
-            os.close(opened)
             with suppress(OSError):
-                self.folder.rmdir()
+                self.folder.rmdir()  # while it is locked: afterwards it may be another training's
+            os.close(opened)
 
     def _checked(self, content: Mapping[str, Any], path: Path, *, epochs: int | None) -> Mapping[str, Any]:
         found = _differences(content["identity"], self.identity)
@@ -119,11 +116,20 @@ def save_whole_model(model: nn.Module, path: Path) -> None:
     write_whole(path, stream.getvalue())
 
 
-def _lock(opened: int, folder: Path) -> None:
+def _lock(folder: Path) -> int:
+    """The folder, made if need be, opened and locked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(opened), folder.stat()):
+                return opened
     except BlockingIOError as error:
+        os.close(opened)
         raise TorchfinchError(f"another training keeps its checkpoints in {folder}", "choose another --runs") from error
+    os.close(opened)
+    return _lock(folder)  # a training that ended just now removed what was opened
 
 
 def _read(path: Path) -> Mapping[str, Any]:
