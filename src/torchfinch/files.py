@@ -84,7 +84,7 @@ def parse_yaml(text: str, *, source: str) -> Any:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = str(error.problem).replace("'<stream end>'", "the end of the file")
         raise TorchfinchError(f"{source}{line}, is no YAML: {problem}", "mend it there or a line above") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # such as a date that there is not
         raise TorchfinchError(f"{source} is no YAML: {' '.join(str(error).split())}", "mend it") from error
 
 

@@ -4,7 +4,8 @@ import pytest
 from release.playing import Play
 
 from torchfinch.release.adapters import Request
-from torchfinch.release.state import Phase
+from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.state import Phase, Reading
 
 # --- measurements ---
 
@@ -19,6 +20,20 @@ def test_missing_measurements_hold_and_the_deadline_leads_back(play: Play) -> No
     play.tick()
     assert (play.phase, play.world.weight) == (Phase.ROLLING_BACK, 0)
     assert play.reason == "no progress for 30 s: no measurements"
+
+
+def test_a_fault_that_nobody_expects_in_measurements_stops_no_rollback(play: Play) -> None:
+    def read(spec: Spec) -> Reading:
+        raise ValueError("could not convert string to float: '{'")
+
+    play.at_weight(5, requests=0)
+    play.world.read = read  # type: ignore[method-assign]
+    play.tick(1000)
+    assert play.phase is Phase.PROGRESSING
+    assert "could not convert" in play.ticks[-1].trouble[0]
+    play.ask("abort")
+    play.tick()
+    assert (play.phase, play.world.weight) == (Phase.ROLLING_BACK, 0)
 
 
 def test_old_measurements_are_missing_ones(play: Play) -> None:

@@ -158,6 +158,19 @@ def test_a_retry_asked_before_the_rollback_does_not_undo_it(play: Play) -> None:
     assert play.ended() is Phase.ROLLED_BACK
 
 
+def test_a_retry_waits_for_a_router_that_does_not_tell_its_weights(play: Play) -> None:
+    play.at_weight(5, requests=0)
+    play.ask("abort", "first")
+    play.ended()
+    play.ask("retry", "second")
+    play.world.broken.add("observe")
+    play.tick()
+    assert (play.phase, play.notes) == (Phase.ROLLED_BACK, "the router does not tell its weights: retry waits")
+    play.world.broken.clear()
+    play.tick()
+    assert play.phase is Phase.PROGRESSING
+
+
 def test_a_weight_by_hand_without_a_release_is_put_back(play: Play) -> None:
     play.ended(error_rate={"two": 1})
     play.world.weight = 30

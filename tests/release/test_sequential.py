@@ -129,6 +129,36 @@ def test_a_doubt_without_traffic_is_a_lack_of_progress_and_one_with_traffic_is_n
     assert play.reason.startswith("no progress for 10 s: not forward yet: failing more than stable")
 
 
+def test_where_pods_are_the_weight_a_share_that_whole_pods_do_not_give_is_no_evidence(play: Play) -> None:
+    steps = [{"weight": 25, "duration": "60s"}, {"weight": 50, "duration": "60s"}]
+    play.change(route={"kind": "Replicas"}, steps=steps, progressDeadline="30s", analysis={"policy": "sequential"})
+    play.at_weight(25, requests=0)
+    while (tick := play.ticks[-1]).outcome is None:
+        weight, play.world.weight = play.world.weight, min(play.world.weight + 15, 85)
+        play.world.serve(250)
+        play.world.weight = weight
+        play.tick()
+    assert tick.outcome is Phase.PROMOTED, play.reason
+
+
+def test_requests_that_still_reach_stable_at_weight_100_hold_nothing(play: Play) -> None:
+    play.change(steps=[{"weight": 100, "duration": "30s"}], analysis={"policy": "sequential"})
+    play.at_weight(100, requests=0)
+    for _ in range(3):
+        play.world.counted["one"] = grow(play.world.counted["one"], Counters(requests=1))
+        play.tick(250)
+    assert play.ended(250) is Phase.PROMOTED
+
+
+def test_a_person_who_skips_a_doubt_is_not_held_by_it_at_weight_100(play: Play) -> None:
+    play.change(steps=[{"weight": 25}], analysis={"policy": "sequential", "minRequests": 100})
+    play.at_weight(25, requests=0)
+    play.until(doubtful, 300, error_rate={"two": 0.04})
+    play.ask("skip")
+    play.at_weight(100, requests=0)
+    assert play.ended(250) is Phase.PROMOTED
+
+
 def test_a_release_ends_as_its_canary_deserves() -> None:
     """A worse one is not brought forward by few looks; an equal one is not stopped by them."""
     assert [played(250, seed=seed, stable=0.01, canary=0.01)[0] for seed in range(10)] == [Phase.PROMOTED] * 10

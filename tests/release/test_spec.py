@@ -144,3 +144,8 @@ def test_a_fault_in_a_custom_resource_is_told_with_the_misspelt_key(change: dict
     with pytest.raises(TorchfinchError) as caught:
         parse_spec({"spec": {**SPEC, **change}})
     assert re.search(message, caught.value.message), caught.value.message
+
+
+def test_a_date_that_there_is_not_is_an_error_of_the_manifest() -> None:
+    with pytest.raises(TorchfinchError, match="day is out of range for month"):
+        parse_manifest(MANIFEST + "  action: {type: skip, id: 2024-02-30}\n")

@@ -163,12 +163,14 @@ class Controller:
             self._router.balance(spec)
 
     def _try(self, step: Callable[[], Value], trouble: list[str]) -> Value | None:
-        """What `step` returns; an expected failure is reported, and the next turn tries again."""
+        """What `step` returns; a failure is reported, and the next turn tries again: none may stop a rollback."""
         try:
             return step()
         except TorchfinchError as error:
             trouble.append(str(error))
-            return None
+        except Exception as error:  # noqa: BLE001  whatever others answer
+            trouble.append(repr(error))
+        return None
 
     def _record(self, tick: Tick, before: State) -> None:
         """One line per turn, with all that `replay` needs; at rest only the turns that say something new."""

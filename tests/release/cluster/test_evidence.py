@@ -18,15 +18,16 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster import fetcher as fetcher_module
 from torchfinch.release.cluster.evidence import ClusterEvidence
 from torchfinch.release.cluster.fetcher import Fetcher, deadline
+from torchfinch.release.cluster.workloads import Endpoints
 from torchfinch.release.decision.answers import forward, look
 from torchfinch.release.decision.rules import accumulate, merged
 from torchfinch.release.manifest.spec import Spec
-from torchfinch.release.state import Counters, Pair, Phase, Reading, Role, Seen, State
+from torchfinch.release.state import Counters, Pair, Phase, Reading, Seen, State
 
 WORKERS = 8
-PODS: dict[Role, dict[str, str]] = {
-    "stable": {"s1": "127.0.0.2", "s2": "127.0.0.3"},
-    "canary": {"c1": "127.0.0.4"},
+PODS = {
+    "stable": Endpoints({"s1": "127.0.0.2", "s2": "127.0.0.3"}, ("s3",)),
+    "canary": Endpoints({"c1": "127.0.0.4"}, ()),
 }
 PAGE = """
 ts_inference_requests_total{{model_name="digits"}} {requests}
@@ -95,7 +96,7 @@ def pages(told: dict[str, str]) -> Iterator[int]:
 
 
 def test_the_pods_of_both_versions_are_asked_and_their_counts_kept_apart() -> None:
-    addresses = [address for pods in PODS.values() for address in pods.values()]
+    addresses = [address for pods in PODS.values() for address in pods.ready.values()]
     told = {each: PAGE.format(requests=10 * number, errors=number) for number, each in enumerate(addresses, 1)}
     with pages(told) as port:
         evidence = evidence_of_pods()
@@ -195,7 +196,7 @@ def test_a_pod_that_prometheus_had_not_read_when_counting_started_brings_no_erro
     with prometheus(told) as asked:
         evidence = evidence_of_pods()
         first = evidence.read(asked)
-        assert first.untold == ("s2",)
+        assert first.untold == ("s2", "s3")
         second = evidence.read(asked)
         told |= {"s1": (1010, now + 5), "s2": (70_000, now + 5), "c1": (3, now + 5)}
         third = evidence.read(asked)
@@ -205,7 +206,7 @@ def test_a_pod_that_prometheus_had_not_read_when_counting_started_brings_no_erro
     for reading in (second, third, fourth):
         total, last = accumulate(total, last, reading), merged(last, reading)
     assert (total.stable.requests, total.canary.requests) == (17, 3)
-    assert last.untold == ()
+    assert last.untold == ("s3",)
 
 
 def test_a_pod_that_could_not_be_read_when_the_canary_got_its_first_weight_is_not_all_new_when_it_can() -> None:
@@ -232,6 +233,15 @@ def test_no_series_at_all_are_no_reading_however_fresh() -> None:
         with pytest.raises(TorchfinchError, match="has no samples of c1, s1, s2"):
             evidence.read(asked)
     assert "has no samples" in evidence.problem
+
+
+def test_an_address_that_is_none_and_a_page_that_is_no_metrics_are_told() -> None:
+    evidence = evidence_of_pods()
+    with pytest.raises(TorchfinchError, match=r"http://prometheus:\$\{PORT\}/api/v1/query is no address"):
+        evidence.read(spec(kind="Prometheus", address="http://prometheus:${PORT}"))
+    told = dict.fromkeys(("127.0.0.2", "127.0.0.3", "127.0.0.4"), "<style>\nbody { margin: 0 }\n</style>")
+    with pages(told) as port, pytest.raises(TorchfinchError, match="the measurements are not Prometheus's text"):
+        evidence.read(spec(port=port))
 
 
 def test_a_server_that_hangs_keeps_two_workers_waiting_and_the_others_are_free_for_other_releases(

@@ -6,13 +6,22 @@ from pathlib import Path
 import pytest
 from release.cluster.objects import Object, applied, deployment
 
+from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import View
 from torchfinch.release.cluster.crd import dump
 from torchfinch.release.cluster.evidence import count
 from torchfinch.release.cluster.kinds import RELEASES
 from torchfinch.release.cluster.queue import Queue
 from torchfinch.release.cluster.status import build_status, read_state
-from torchfinch.release.cluster.workloads import canary_arm, digest, ready_endpoints, stable_arm, stuck, take_over_patch
+from torchfinch.release.cluster.workloads import (
+    canary_arm,
+    check_selectors,
+    digest,
+    endpoints_in,
+    stable_arm,
+    stuck,
+    take_over_patch,
+)
 from torchfinch.release.decision.rules import merged
 from torchfinch.release.exposition import samples
 from torchfinch.release.manifest.spec import Spec
@@ -56,18 +65,26 @@ def test_a_deployment_that_gave_up_on_an_older_template_says_nothing_of_the_new_
     assert not stuck(deployment("canary", conditions=[gave_up], observedGeneration=0))
 
 
+def test_two_deployments_that_select_by_different_labels_cannot_take_over_from_each_other() -> None:
+    stable, canary = deployment("stable"), deployment("canary")
+    check_selectors(stable, canary)
+    del stable["spec"]["selector"]["matchLabels"]["track"]
+    with pytest.raises(TorchfinchError, match="Deployment digits-stable selects by app, digits-canary by app, track"):
+        check_selectors(stable, canary)
+
+
 def test_only_endpoints_that_are_ready_and_stay_are_counted() -> None:
     endpoints = [
         {"addresses": ["10.0.0.1"], "conditions": {"ready": True}, "targetRef": {"name": "a"}},
         {"addresses": ["10.0.0.2"], "conditions": {"ready": False}, "targetRef": {"name": "b"}},
         {"addresses": ["10.0.0.3"], "conditions": {"ready": True, "terminating": True}, "targetRef": {"name": "c"}},
     ]
-    assert ready_endpoints([{"endpoints": endpoints}, {"endpoints": None}]) == {"a": "10.0.0.1"}
+    assert endpoints_in([{"endpoints": endpoints}, {"endpoints": None}]) == ({"a": "10.0.0.1"}, ("b", "c"))
 
 
 def test_an_address_of_ipv6_is_written_as_a_url_needs_it() -> None:
     endpoint = {"addresses": ["fd00::1"], "targetRef": {"name": "a"}}
-    assert ready_endpoints([{"endpoints": [endpoint]}]) == {"a": "[fd00::1]"}
+    assert endpoints_in([{"endpoints": [endpoint]}]).ready == {"a": "[fd00::1]"}
 
 
 PAGE = """

@@ -76,9 +76,8 @@ def test_what_others_change_in_the_route_amid_a_release_stays(make_app: MakeApp)
     assert second["matches"][0]["path"]["value"] == "/docs"
 
 
-def test_a_second_release_on_a_route_leaves_it_alone_and_says_whose_it_is_until_the_first_is_deleted(
-    make_app: MakeApp,
-) -> None:
+@pytest.mark.parametrize("end", ["the first is deleted", "the first names another route"])
+def test_a_second_release_on_a_route_leaves_it_alone_and_says_whose_it_is_until(make_app: MakeApp, end: str) -> None:
     app = make_app(analysis=ENDLESS)
     app.offer("2.0")
     app.reach(25)
@@ -102,7 +101,10 @@ def test_a_second_release_on_a_route_leaves_it_alone_and_says_whose_it_is_until_
 
     app.spec(analysis={"minRequests": 50})
     app.wait("Promoted")
-    app.cluster("delete", "canary", "digits")
+    if "deleted" in end:
+        app.cluster("delete", "canary", "digits")
+    else:
+        app.spec(route={"name": "another"})
     assert within(20, lambda: status()["reason"] == "2.0 is stable"), status()
 
 

@@ -53,6 +53,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"checks": [{"name": "up", "webhook": "http://shop.test"}]}, "a successCondition, a failureCondition, or both"),
     ({"checks": [{"name": "up", "query": "up", "successCondition": "> 0"}]}, "the address of its Prometheus"),
     ({"evidence": {"kind": "Prometheus"}}, "kind Prometheus needs its address"),
+    ({"canary": {"deployment": "digits-stable"}}, "stable and canary need a Deployment and a Service each"),
+    ({"canary": {"deployment": "c", "service": "digits-stable"}}, "stable and canary need a Deployment and a Service"),
     ({"baseline": {"deployment": "digits-canary"}}, "a Deployment and a Service of its own"),
     ({"baseline": {**BASELINE, "service": "digits-canary"}}, "a Deployment and a Service of its own"),
     ({"canary": {"deployment": "c", "service": "b"}, "baseline": {"deployment": "b"}}, "a Service of its own"),

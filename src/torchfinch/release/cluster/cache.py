@@ -76,20 +76,22 @@ class Cache:
                     self._list(kind)
                 failures = 0
             except Exception as error:  # noqa: BLE001  whatever it was: nobody would notice a kind that is not watched
-                failures += 1
+                failures = 0 if _unknown(kind, error) else failures + 1
                 time.sleep(self._pause(kind, error, failures))
 
     def _pause(self, kind: Kind, error: Exception, failures: int) -> float:
-        """Seconds until the next try, which lists everything again where the version has expired or cannot be used."""
-        status = error.status if isinstance(error, ApiError) else 0
-        if status == 404 and kind.optional:
+        """Seconds until the next try, which lists everything again where the version has expired or cannot be used.
+
+        No failure is a kind that may be unknown, and is.
+        """
+        if not failures:
             self._lists[kind].set()
             return _UNKNOWN_PAUSE
-        if status == 410 or failures == _TRIES:
+        if (isinstance(error, ApiError) and error.status == 410) or failures == _TRIES:
             self._versions.pop(kind, None)
         if failures == _TRIES:
             self.trouble(f"{kind.plural} cannot be seen: {error}")
-        return min(2.0 ** (failures - 1), _LONGEST_PAUSE)
+        return min(2.0 ** min(failures - 1, _TRIES + 1), _LONGEST_PAUSE)
 
     def _list(self, kind: Kind) -> None:
         listed, version = self._api.list_all(kind.path(self._namespace))
@@ -174,3 +176,7 @@ def service_of(found: Object) -> Key:
 def _version(found: Object) -> int:
     """Versions of one object can be compared as numbers (documented since Kubernetes 1.35, true before)."""
     return int(found["metadata"]["resourceVersion"])
+
+
+def _unknown(kind: Kind, error: Exception) -> bool:
+    return kind.optional and isinstance(error, ApiError) and error.status == 404

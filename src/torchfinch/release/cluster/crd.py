@@ -43,6 +43,10 @@ _RULES = {
         ),
         ("self.route.kind != 'Replicas' || !has(self.baseline)", "baseline needs an HTTPRoute or VirtualService"),
         (
+            f"self.stable.deployment != self.canary.deployment && {_backend('stable')} != {_backend('canary')}",
+            "stable and canary need a Deployment and a Service each, of their own",
+        ),
+        (
             "!has(self.baseline) || !(self.baseline.deployment in [self.stable.deployment, self.canary.deployment]) && "
             f"!({_backend('baseline')} in [{_backend('stable')}, {_backend('canary')}])",
             "baseline needs a Deployment and a Service of its own",

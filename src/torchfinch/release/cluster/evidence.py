@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.fetcher import Fetcher, deadline
+from torchfinch.release.cluster.workloads import Endpoints
 from torchfinch.release.decision.baseline import with_baseline
 from torchfinch.release.exposition import Sample, samples
 from torchfinch.release.manifest.spec import Measurements, Spec
@@ -34,11 +35,9 @@ class ClusterEvidence:
     A version of whose pods none has told anything has no counters in a reading, which is not the same as zeros.
     """
 
-    def __init__(
-        self, fetcher: Fetcher, addresses: Callable[[Spec, Role], Mapping[str, str]], *, namespace: str
-    ) -> None:
+    def __init__(self, fetcher: Fetcher, endpoints: Callable[[Spec, Role], Endpoints], *, namespace: str) -> None:
         self._fetcher = fetcher
-        self._addresses = addresses
+        self._endpoints = endpoints
         self._namespace = namespace
         self._told: dict[str, float] = {}
         """When Prometheus had last read each pod; when it was first seen where it never has."""
@@ -52,14 +51,18 @@ class ClusterEvidence:
         """
         roles: tuple[Role, ...] = ("stable", "canary", "baseline") if spec.baseline else ("stable", "canary")
         try:
-            addresses = {role: self._addresses(spec, role) for role in roles}
+            pods = {role: self._endpoints(spec, role) for role in roles}
             asked = self._ask_prometheus if spec.evidence.kind == "Prometheus" else self._ask_pods
-            reading = asked(spec, addresses)
+            reading = asked(spec, {role: each.ready for role, each in pods.items()})
         except TorchfinchError as error:
             self.problem = error.message
             raise
+        except (ValueError, OverflowError) as error:
+            self.problem = f"the measurements are not Prometheus's text or JSON: {error}"
+            raise TorchfinchError(self.problem) from error
         self.problem = ""
-        return reading
+        others = {name for each in pods.values() for name in each.others}
+        return replace(reading, untold=tuple(sorted({*reading.untold, *others})))
 
     def _ask_pods(self, spec: Spec, addresses: Addresses) -> Reading:
         at, port = time.time(), spec.evidence.port

@@ -45,7 +45,10 @@ class Fetcher:
         Raises `TorchfinchError` for any other answer and for none.
         """
         until = deadline() if until is None else until
-        server = self._servers.setdefault(str(httpx.URL(url).netloc), _Server())
+        try:
+            server = self._servers.setdefault(str(httpx.URL(url).netloc), _Server())
+        except httpx.InvalidURL as error:
+            raise TorchfinchError(f"{url} is no address: {error}") from error
         with _turn(server, url, until):
             try:
                 status, text = self._read(url, params, until)

@@ -8,6 +8,7 @@ import json
 from pydantic import TypeAdapter, ValidationError
 
 from torchfinch.release.cluster.api import Object
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, Kind
 from torchfinch.release.state import Mark
 
 ANNOTATION = "torchfinch.dev/release"
@@ -34,9 +35,24 @@ def owner(found: Object) -> tuple[str, Object] | None:
         return None
 
 
+def without_mark(found: Object) -> Object:
+    """The object as it would be without anybody's mark."""
+    metadata = found["metadata"]
+    kept = {key: value for key, value in metadata.get("annotations", {}).items() if key != ANNOTATION}
+    return {**found, "metadata": {**metadata, "annotations": kept}}
+
+
 def unmark() -> Object:
     """The operation that takes the mark away."""
     return {"op": "remove", "path": _POINTER}
+
+
+def names(release: Object, kind: Kind, found: Object) -> bool:
+    """Whether a CanaryRelease names this object as what splits its traffic: a route, or the canary's Deployment."""
+    spec, name = release["spec"], found["metadata"]["name"]
+    if kind is DEPLOYMENTS:
+        return bool(spec["route"]["kind"] == "Replicas" and spec["canary"]["deployment"] == name)
+    return bool(spec["route"]["kind"] == kind.name and spec["route"].get("name") == name)
 
 
 def unchanged(found: Object) -> list[Object]:

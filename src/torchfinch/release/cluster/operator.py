@@ -122,7 +122,7 @@ class Operator:
             return parse_spec(found)
 
         router = ClusterRouter(self._api, self._cache, namespace=namespace, name=name)
-        evidence = ClusterEvidence(self._fetcher, router.addresses, namespace=namespace)
+        evidence = ClusterEvidence(self._fetcher, router.endpoints, namespace=namespace)
         store = StatusStore(
             self._api,
             self._cache,
@@ -187,7 +187,8 @@ class Operator:
 
 def _pods(router: ClusterRouter, spec: Spec, role: Role) -> list[str]:
     """Where the pods of a version that can answer take the requests of a diff."""
-    return [f"http://{address}:{spec.diff.port}" for address in router.addresses(spec, role).values() if spec.diff]
+    addresses = router.endpoints(spec, role).ready.values()
+    return [f"http://{address}:{spec.diff.port}" for address in addresses if spec.diff]
 
 
 def _next(tick: Tick, *, tries: int, wrote: bool) -> float | None:

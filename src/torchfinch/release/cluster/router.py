@@ -10,14 +10,16 @@ from torchfinch.release.adapters import View
 from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.choices import Choices
-from torchfinch.release.cluster.kinds import DEPLOYMENTS, REPLICA_SETS, Kind
-from torchfinch.release.cluster.marks import owner
+from torchfinch.release.cluster.kinds import DEPLOYMENTS, RELEASES, REPLICA_SETS, Kind
+from torchfinch.release.cluster.marks import names, owner, without_mark
 from torchfinch.release.cluster.replicas import Ratio, ratio_arms
 from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialect
 from torchfinch.release.cluster.workloads import (
+    Endpoints,
     canary_arm,
+    check_selectors,
     digest,
-    ready_endpoints,
+    endpoints_in,
     replicas,
     restart_patch,
     scale_patch,
@@ -82,9 +84,9 @@ class ClusterRouter:
             trouble=(*split.trouble, *self._go_on(weights, split), *self._keep_choices(spec, split.weight)),
         )
 
-    def addresses(self, spec: Spec, role: Role) -> dict[str, str]:
-        """Addresses of the pods behind a version that can answer, by the pods' names."""
-        return ready_endpoints(self._cache.slices(self._namespace, _source(spec, role).backend))
+    def endpoints(self, spec: Spec, role: Role) -> Endpoints:
+        """The pods behind a version."""
+        return endpoints_in(self._cache.slices(self._namespace, _source(spec, role).backend))
 
     def set_weight(self, spec: Spec, mark: Mark) -> None:
         """Weights, mirror and mark in one patch, which fails where somebody has changed the route meanwhile."""
@@ -152,9 +154,10 @@ class ClusterRouter:
 
     def _arms(self, spec: Spec, weight: int) -> tuple[Arm, Arm]:
         stable, canary = self._deployment(spec, "stable"), self._deployment(spec, "canary")
+        check_selectors(stable, canary)
         if isinstance(spec.route, Replicas):
             return ratio_arms(stable, canary, weight=weight)
-        ready = len(self.addresses(spec, "stable")), len(self.addresses(spec, "canary"))
+        ready = len(self.endpoints(spec, "stable").ready), len(self.endpoints(spec, "canary").ready)
         return stable_arm(stable, ready[0]), canary_arm(canary, ready[1], weight=weight)
 
     def _weights(self, spec: Spec) -> Weights:
@@ -178,18 +181,21 @@ class ClusterRouter:
     def _unclaimed(self, kind: Kind, found: Object) -> Object:
         """The object, unless it carries another release's mark: two that move one split would undo each other."""
         owned = owner(found)
-        if owned and owned[0] != self._name:
-            raise TorchfinchError(
-                f"{kind.name} {found['metadata']['name']} is driven by CanaryRelease {owned[0]}",
-                "a route takes one release: name another route, or delete one of the two",
-            )
-        return found
+        if not owned or owned[0] == self._name:
+            return found
+        other = self._cache.get(RELEASES, self._namespace, owned[0])
+        if other and not names(other, kind, found):  # it has been pointed elsewhere since
+            return without_mark(found)
+        raise TorchfinchError(
+            f"{kind.name} {found['metadata']['name']} is driven by CanaryRelease {owned[0]}",
+            "a route takes one release: name another route, or delete one of the two",
+        )
 
     def _baseline(self, spec: Spec, split: Split) -> Arm | None:
         if not spec.baseline:
             return None
         found = self._beside(spec)
-        arm = canary_arm(found, len(self.addresses(spec, "baseline")), weight=split.weight) if found else Arm()
+        arm = canary_arm(found, len(self.endpoints(spec, "baseline").ready), weight=split.weight) if found else Arm()
         if split.baseline is None:
             return replace(arm, ready=0, lacks=f"{spec.baseline.backend} is no backend of every rule that splits")
         return arm

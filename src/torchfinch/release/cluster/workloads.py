@@ -4,7 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 from copy import deepcopy
+from typing import NamedTuple
 
+from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.marks import unchanged
 from torchfinch.release.state import Arm
@@ -66,15 +68,25 @@ def _told(deployment: Object, kind: str, status: str) -> str:
     return ""
 
 
-def ready_endpoints(slices: Iterable[Object]) -> dict[str, str]:
-    """Addresses, as a URL writes them, of the pods in a Service's slices that can answer, by the pods' names."""
-    found = {}
+class Endpoints(NamedTuple):
+    """The pods behind a Service, by their names."""
+
+    ready: dict[str, str]
+    """Addresses, as a URL writes them, of those that can answer."""
+    others: tuple[str, ...]
+
+
+def endpoints_in(slices: Iterable[Object]) -> Endpoints:
+    """The pods in a Service's slices."""
+    ready, others = {}, []
     for endpoint in [endpoint for each in slices for endpoint in each.get("endpoints") or []]:
-        conditions = endpoint.get("conditions", {})
+        conditions, address = endpoint.get("conditions", {}), endpoint["addresses"][0]
+        name = endpoint.get("targetRef", {}).get("name", address)
         if conditions.get("ready", True) and not conditions.get("terminating"):
-            address = endpoint["addresses"][0]
-            found[endpoint.get("targetRef", {}).get("name", address)] = f"[{address}]" if ":" in address else address
-    return found
+            ready[name] = f"[{address}]" if ":" in address else address
+        else:
+            others.append(name)
+    return Endpoints(ready, tuple(others))
 
 
 def stable_arm(deployment: Object, endpoints: int) -> Arm:
@@ -131,6 +143,21 @@ def take_over_patch(deployment: Object, template: Object) -> list[Object]:
     new["metadata"]["labels"] = {**new["metadata"].get("labels", {}), **_selector(deployment)}
     new["metadata"].pop("creationTimestamp", None)
     return [*unchanged(deployment), {"op": "replace", "path": "/spec/template", "value": new}]
+
+
+def check_selectors(stable: Object, canary: Object) -> None:
+    """What a Deployment selects by stays its own at a promotion, so both must select by the same labels.
+
+    Raises:
+        TorchfinchError: they do not; it names the labels.
+    """
+    keys = [sorted(_selector(each)) for each in (stable, canary)]
+    if keys[0] != keys[1]:
+        names = [each["metadata"]["name"] for each in (stable, canary)]
+        raise TorchfinchError(
+            f"Deployment {names[0]} selects by {', '.join(keys[0])}, {names[1]} by {', '.join(keys[1])}",
+            "make the canary's with the labels of stable's selector, such as app and track",
+        )
 
 
 def _selector(deployment: Object) -> dict[str, str]:

@@ -23,7 +23,7 @@ from torchfinch.release.decision.answers import (
 from torchfinch.release.decision.baseline import baseline_share, can_serve
 from torchfinch.release.decision.judging import judged
 from torchfinch.release.decision.readiness import baseline_ready, before_the_first, canary_ready, evidence, routed
-from torchfinch.release.manifest.spec import Spec
+from torchfinch.release.manifest.spec import Action, Spec
 from torchfinch.release.state import (
     UNDERWAY,
     Act,
@@ -154,13 +154,20 @@ def _at_rest(at: Look) -> Decision | None:
         return move(state, notes=(f"the router showed weight {at.shown} with no release under way: put back to 0",))
     if at.seen.mirror:
         return move(state, notes=("the router mirrored requests with no release under way: put back",))
-    if wish and wish.type == "retry" and state.phase is Phase.ROLLED_BACK and at.seen.weight == 0:
-        fresh = Deploy(role="canary", digest=state.canary, fresh=True)
-        return start(at.granted(wish), state.canary, "a person asked to retry", fresh)
     if wish:
+        return _wished_at_rest(at, wish)
+    return Decision(state=state, actions=_retirement(at))
+
+
+def _wished_at_rest(at: Look, wish: Action) -> Decision:
+    state = at.state
+    if wish.type != "retry" or state.phase is not Phase.ROLLED_BACK:
         note = f"{wish.type} does not apply: no release is under way"
         return Decision(state=at.granted(wish).state, notes=(note,))
-    return Decision(state=state, actions=_retirement(at))
+    if at.seen.weight is None:
+        return Decision(state=state, notes=("the router does not tell its weights: retry waits",))
+    fresh = Deploy(role="canary", digest=state.canary, fresh=True)
+    return start(at.granted(wish), state.canary, "a person asked to retry", fresh)
 
 
 def _retirement(at: Look) -> tuple[Act, ...]:

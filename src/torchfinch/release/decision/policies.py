@@ -17,6 +17,8 @@ _CLAIMS = {
 }
 """The bets of each claim against the canary, whose wealth is averaged, and its part of `analysis.alpha`."""
 _SPLIT = "traffic not as weighted"
+_ABSOLUTE = "failing over the limit"
+"""The one that needs no stable version, which has no traffic any more at weight 100."""
 DOUBT = 2.0
 """Evidence with which a release is not brought forward: too few looks must not carry a worse canary through."""
 
@@ -49,6 +51,11 @@ def wealth(evidence: Evidence, claim: str) -> float:
     return sum(math.exp(min(evidence.bets.get(name, Bet()).log_wealth, 700.0)) for name in names) / len(names)
 
 
+def told_more(claim: str, before: Evidence, now: Evidence) -> bool:
+    """Whether what came between the two says anything of a claim."""
+    return any(before.bets.get(name) != now.bets.get(name) for name in _CLAIMS[claim][0])
+
+
 def threshold(analysis: Analysis, claim: str) -> float:
     """The wealth that is enough."""
     return 1 / (analysis.alpha * _CLAIMS[claim][1])
@@ -61,7 +68,8 @@ def _evidence(analysis: Analysis, state: State) -> tuple[Check, ...]:
         "failing over the limit": analysis.max_error_rate is None,
         "refusing more than stable": analysis.max_client_error_excess is None,
     }
-    return tuple(_check(analysis, state, claim) for claim in _CLAIMS if not off.get(claim))
+    claims = [_ABSOLUTE] if state.weight == 100 else _CLAIMS
+    return tuple(_check(analysis, state, claim) for claim in claims if not off.get(claim))
 
 
 def _check(analysis: Analysis, state: State, claim: str) -> Check:

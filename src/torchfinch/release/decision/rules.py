@@ -29,12 +29,12 @@ def merged(last: Reading | None, reading: Reading) -> Reading:
     """`reading`, with the sources of `last` that it lacks: one that comes back is not counted twice.
 
     Of those it has the ones that were there last, for most have gone for good, and a state must not grow without end.
-    `untold` stays what was there before counting started and was not read since.
+    `untold` stays what was there when counting started and was not read since.
     """
     if last is None:
         return reading
     stable, canary = _kept(last.stable, reading.stable), _kept(last.canary, reading.canary)
-    untold = tuple(name for name in last.untold if name in reading.untold)
+    untold = tuple(name for name in last.untold if name not in {*stable, *canary})
     return replace(reading, stable=stable, canary=canary, untold=untold)
 
 

@@ -89,7 +89,7 @@ def _events(
     if analysis.max_error_rate is not None:
         limit = analysis.max_error_rate
         yield "limit", Event(canary.errors, canary.requests, limit, limit, together=canary.requests)
-    if not stable.requests:
+    if weight == 100 or not stable.requests:
         return
     together = together_in(canary.requests, stable.requests, weight=weight)
     usual = usual_share(past.errors, past.requests)

@@ -137,6 +137,8 @@ class Spec(Fields):
             raise ValueError(f"shadow and force need route.kind Envoy or HTTPRoute, not {self.route.kind}")
         if self.baseline and self.route.kind not in {"HTTPRoute", "VirtualService"}:
             raise ValueError(f"baseline needs route.kind HTTPRoute or VirtualService, not {self.route.kind}")
+        if self.stable and self.canary and self.stable.deployment and _shared(self.stable, self.canary):
+            raise ValueError("stable and canary need a Deployment and a Service each, of their own")
         others = [source for source in (self.stable, self.canary) if source]
         if self.baseline and any(_shared(self.baseline, other) for other in others):
             raise ValueError("baseline needs a Deployment and a Service of its own")
