@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torchfinch.errors import TorchfinchError
 
-_SHARED = ("handlers", "training", "model_store", "k8s", "loadtests", "demo", "config.properties")
+_SHARED = ("handlers", "training", "model_store", "k8s", "loadtests", "demo", "docs", "config.properties")
 _OUTPUT = shutil.ignore_patterns("*.mar", "*.sock", "__pycache__", ".*_cache")
 _OWN = "tests/project"
 

@@ -176,3 +176,16 @@ def test_a_training_that_is_not_finished_is_not_tracked_as_one(tmp_path: Path) -
 
     assert isinstance(error, TorchfinchError)
     assert "is of a training that is not finished" in error.message
+
+
+def test_every_command_with_a_registry_is_told_it_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "a")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense")
+    error = runs("show", "a").exception
+
+    assert "--registry takes a database" in str(error)
+    for words in (["canary", "run"], ["controller"], ["push"], ["pull"], ["train"], ["runs", "track"]):
+        shown = CliRunner().invoke(build(), [*words, "--help"], env={"COLUMNS": "200"}).stdout
+        assert "MLFLOW_TRACKING_URI" in shown, words

@@ -56,6 +56,16 @@ def test_an_archive_goes_where_it_is_told_with_the_handler_that_is_told(here: Pa
     assert read_archive(here / "out" / "d.mar").manifest["model"]["handler"] == "averaged.py"
 
 
+def test_the_settings_of_a_recipe_are_listed_and_nothing_is_trained(here: Path) -> None:
+    result = torchfinch("digits", "--settings", "--set", "epochs=7")
+
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "epochs 7 passes over the training images" in lines  # the recipe's own field says nothing of itself
+    assert "optimizer.clip_norm none longest gradient, as a 2-norm; none: any" in lines
+    assert "width 32 channels of the first two convolutions" in lines
+    assert list(here.iterdir()) == []
+
+
 @pytest.mark.usefixtures("here")
 def test_unknown_recipes_and_settings_say_what_there_is() -> None:
     assert refusal("digit") == f"there is no recipe 'digit' (hint: there are {', '.join(recipe_names())})"

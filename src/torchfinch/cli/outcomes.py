@@ -16,6 +16,7 @@ RegistryUri = Annotated[
     typer.Option(
         "--registry",
         help="MLflow's database or server: a promoted archive becomes champion there, a rolled back one is tagged.",
+        envvar="MLFLOW_TRACKING_URI",
         show_default=False,
     ),
 ]

@@ -22,7 +22,9 @@ def pack(
     ],
     name: Annotated[str | None, typer.Option(help="The model's name; the run folder's name if not given.")] = None,
     version: Annotated[str, typer.Option(help="The model's version.")] = "1.0",
-    handler: Annotated[Path | None, typer.Option(help="A handler file; the stock classifier if not given.")] = None,
+    handler: Annotated[
+        Path | None, typer.Option(help="A handler file; the stock classifier if not given, or regressor for numbers.")
+    ] = None,
     extra: Annotated[
         list[Path] | None, typer.Option(help="A file that the handler imports or reads.", show_default=False)
     ] = None,

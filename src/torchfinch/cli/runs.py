@@ -52,7 +52,10 @@ def show(
     folder: Folder,
     as_json: AsJson = False,
     uri: Annotated[
-        str | None, typer.Option("--registry", help="Name the versions that were registered there, too.")
+        str | None,
+        typer.Option(
+            "--registry", help="Name the versions that were registered there, too.", envvar="MLFLOW_TRACKING_URI"
+        ),
     ] = None,
 ) -> None:
     """Show one run: where it comes from, its scores, its versions in a registry, its epochs and its settings."""

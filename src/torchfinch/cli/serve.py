@@ -21,7 +21,8 @@ def serve(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="An archive of the store, FILE or NAME=FILE; may be given again. All if not given, one of each model."
+            help="An archive of the store, FILE or NAME=FILE; may be given again. "
+            "All if not given; two archives of one model are refused."
         ),
     ] = None,
     name: Name = "default",

@@ -11,7 +11,7 @@ import typer
 from torchfinch.cli.pull import Uri
 from torchfinch.cli.settings import pairs
 from torchfinch.cli.stopping import stop_as_ctrl_c
-from torchfinch.console import err, table
+from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def train(
     output: Annotated[
         Path | None, typer.Option(dir_okay=False, help="The archive; model_store/NAME.mar if not given.")
     ] = None,
+    listing: Annotated[bool, typer.Option("--settings", help="List the settings instead.")] = False,
     pack: Annotated[bool, typer.Option("--pack/--no-pack", help="Pack the run into an archive.")] = True,
     handler: Annotated[Path | None, typer.Option(help="A handler file; the stock one if not given.")] = None,
     track: Annotated[bool, typer.Option("--track", help="Keep the training in MLflow, at --registry.")] = False,
@@ -51,8 +52,12 @@ def train(
     from torchfinch.registry import tracking
     from torchfinch.training import rank
     from torchfinch.training import train as run_recipe
+    from torchfinch.training.configure import described
 
     loaded, config = _configure(recipe, pairs(setting))
+    if listing:
+        out.print(table(("setting", "value", ""), described(config)))
+        return
     output = output or Path("model_store") / f"{loaded.name}.mar"
     _check(loaded.name, version, handler=handler, output=output if pack else None)
     folder = runs / loaded.name

@@ -41,7 +41,10 @@ def tune(
         int | None, typer.Option(min=2, help="Judge by cross-validation; by the validation images if not given.")
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="A scorer of scikit-learn, such as neg_log_loss; accuracy if not given.")
+        str | None,
+        typer.Option(
+            help="A scorer of scikit-learn, such as neg_log_loss; accuracy if not given, or R² for numbers.",
+        ),
     ] = None,
     prune: Annotated[bool, typer.Option(help="Give up candidates that do worse than the median.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler and the folds.")] = 0,
