@@ -23,6 +23,7 @@ from serving.helpers import (
     CAUGHT,
     NO_LABELS,
     ROOT,
+    SIZES,
     can_connect,
     plain_archive,
     processes_of,
@@ -145,6 +146,17 @@ def test_a_handler_that_raises_while_loading_is_quoted(start: Start, tmp_path: P
 
     assert processes_of(tmp_path) == []
     assert list_instances(home=tmp_path / ".torchfinch") == []
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "os.abort()"])
+def test_a_handler_that_ends_its_worker_while_loading_is_told_long_before_the_deadline(
+    start: Start, tmp_path: Path, end: str
+) -> None:
+    handler = "import os, sys\n" + SIZES.replace("self.initialized = True", end)
+    archive = plain_archive(tmp_path / "store", "broken", handler)
+
+    with pytest.raises(TorchfinchError, match="broken does not load: its workers end without a traceback"):
+        start(models={"broken": archive.name}, store=archive.parent)
 
 
 def test_a_handler_that_shows_what_it_caught_is_served(start: Start, tmp_path: Path) -> None:

@@ -196,6 +196,12 @@ def _wait(instance: Instance, models: Mapping[str, str], timeout: float) -> None
         failure = logs.loading_failure(instance.log)
         if failure:
             raise TorchfinchError(f"a model does not load:\n{failure}", "torchfinch verify ARCHIVE runs it alone")
+        dying = logs.dying(instance.log)
+        if dying:
+            raise TorchfinchError(
+                f"{dying} does not load: its workers end without a traceback, as by sys.exit or a crash in native code",
+                "torchfinch verify ARCHIVE runs it alone",
+            )
         time.sleep(0.2)
     raise TorchfinchError(f"not ready after {timeout:g} s: {logs.tail(instance.folder)}", f"see {instance.log}")
 

@@ -9,6 +9,7 @@ from typing import BinaryIO
 _LINE = re.compile(r"^\d\d:\d\d:\d\d \w+ +(\S+) - (.*)$")
 _FAILED = re.compile(r"Failed to load model |Load model \S+ \w+ OOM|Backend worker process died")
 """What TorchServe's worker says before the traceback that ends it, and before no other."""
+_DIED = re.compile(r"Load model failed: (\S+), error: Worker died")
 _RAISED = re.compile(r"[^\W\d][\w.]*(: .*)?$")
 """The last line of a traceback: an exception's name, and what it says."""
 
@@ -24,6 +25,12 @@ def loading_failure(log: Path) -> str | None:
     # several workers write to one log, each under its own name
     told = ([text for writer, text in found[i + 1 :] if writer == found[i][0]] for i in starts)
     return next(filter(None, map(_traceback, told)), None)
+
+
+def dying(log: Path) -> str | None:
+    """The model whose workers end again and again while they load it, without a traceback; `None` where none does."""
+    found = [match[1] for match in map(_DIED.search, _read(log).splitlines()) if match]
+    return next((model for model in found if found.count(model) > 1), None)
 
 
 def _traceback(lines: list[str]) -> str | None:

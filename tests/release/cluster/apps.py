@@ -150,8 +150,9 @@ class Traffic(World):
         """By namespace: why the gateway does not accept the route."""
         self.silent: set[str] = set()
         """Tracks that get no requests."""
-        super().__init__(Cluster(kubeconfig, "default"))
-        self._cluster.know("istio", "virtualservices")
+        cluster = Cluster(kubeconfig, "default")
+        cluster.know("istio", "virtualservices")
+        super().__init__(cluster)
 
     def app(self, **spec: Any) -> App:
         cluster = Cluster(self._cluster.kubeconfig, f"app-{uuid.uuid4()}")
