@@ -186,6 +186,7 @@ def test_both_overlays_and_one_with_a_baseline_are_accepted_by_the_api_server(cl
         assert done.returncode == 0, done.stderr
         assert "canaryrelease.torchfinch.dev/digits" in done.stdout
     assert "deployment.apps/digits-baseline" in done.stdout
+    cluster("delete", "namespace", "digits", "--wait=false")
 
 
 def test_a_resource_that_nobody_has_looked_at_can_be_shown() -> None:

@@ -96,6 +96,8 @@ def test_a_version_that_does_not_start_gets_no_traffic_nor_does_the_next_but_a_g
     app.spec(progressDeadline="60s")
     app.offer("4.0")
     app.wait("Promoted")
+    told = "4.0 is stable now"
+    assert within(20, lambda: app.decided[-2:] == [told, told]), "the second time its canary was ended"
     before = app.decided
     app.merge(DEPLOYMENTS, {"spec": {"progressDeadlineSeconds": 3}}, "digits-canary")  # an edit that is no version
     assert not within(1, lambda: app.decided != before or not app.holds("Promoted"))
