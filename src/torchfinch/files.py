@@ -72,20 +72,34 @@ def read_yaml(path: Path) -> Any:
         raise TorchfinchError(f"{path} is no text in UTF-8: {error}", "name another file") from error
 
 
-def parse_yaml(text: str, *, source: str) -> Any:
-    """What YAML text holds; `source` is what an error calls it.
+def parse_yaml(text: str, *, source: str, aliases: bool = True) -> Any:
+    """What YAML text holds; `source` is what an error calls it. Of `aliases`, a few may expand to gigabytes.
 
     Raises:
-        TorchfinchError: it is no YAML; names the line.
+        TorchfinchError: it is no YAML, or has an alias that it may not have; names the line.
     """
     try:
+        if not aliases:
+            _refuse_aliases(text, source)
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         problem = str(error.problem).replace("'<stream end>'", "the end of the file")
-        raise TorchfinchError(f"{source}{line}, is no YAML: {problem}", "mend it there or a line above") from error
-    except (yaml.YAMLError, ValueError) as error:  # such as a date that there is not
+        place = f"{source}{_line(error.problem_mark)}"
+        raise TorchfinchError(f"{place} is no YAML: {problem}", "mend it there or a line above") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        # such as a date that there is not: PyYAML lets through whatever its constructors raise
         raise TorchfinchError(f"{source} is no YAML: {' '.join(str(error).split())}", "mend it") from error
+
+
+def _refuse_aliases(text: str, source: str) -> None:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            place = f"{source}{_line(event.start_mark)}"
+            raise TorchfinchError(f"{place} has the alias *{event.anchor}", "write out what it stands for")
+
+
+def _line(mark: Any) -> str:
+    return f", line {mark.line + 1}," if mark else ""
 
 
 def _beside(path: Path) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from colours import write_colour_run
 
 from torchfinch.archive import ServingConfig, pack_run, read_archive
 from torchfinch.errors import TorchfinchError
@@ -65,6 +66,26 @@ def test_weights_are_never_a_pickle(colour_archive: Path) -> None:
         assert not [name for name in archive.namelist() if name.endswith((".pt", ".pth", ".pkl", ".bin"))]
         header_length = int.from_bytes(archive.read("weights.safetensors")[:8], "little")
     assert header_length < 10_000
+
+
+@pytest.mark.parametrize("handler", [None, Path(__file__).parents[2] / "handlers" / "averaged.py"])
+@pytest.mark.parametrize("lost", ["red.png", "blue.png"])
+def test_a_golden_request_without_its_file_is_refused(tmp_path: Path, lost: str, handler: Path | None) -> None:
+    run = write_colour_run(tmp_path / "run")
+    (run / "golden" / lost).unlink()
+
+    with pytest.raises(TorchfinchError, match=rf"golden\.json names '{lost}', which does not lie beside it"):
+        pack(run, tmp_path, handler=handler)
+    assert not (tmp_path / "packed.mar").exists()
+
+
+@pytest.mark.parametrize("content", ["[", '[{"file": "red.png"}]', "[1]", "1", '{"file": "red.png"}'])
+def test_golden_requests_that_are_none_are_refused(tmp_path: Path, content: str) -> None:
+    run = write_colour_run(tmp_path / "run")
+    (run / "golden" / "golden.json").write_text(content)
+
+    with pytest.raises(TorchfinchError, match=r"golden\.json is broken: "):
+        pack(run, tmp_path)
 
 
 def test_golden_requests_and_lineage_travel_inside(colour_archive: Path) -> None:

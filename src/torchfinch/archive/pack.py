@@ -64,7 +64,7 @@ def pack_run(
         "index_to_name.json": _dump(dict(enumerate(described["labels"]))),
         "lineage.json": _dump(described.get("lineage") or {}),
         "model-config.yaml": _config(described, serving or ServingConfig()),
-        **_folder(run / "golden", "golden"),
+        **_golden(run / "golden"),
         **_sdk(),
     }
     files.update(_extra(extra, beside=files))
@@ -145,6 +145,21 @@ def _sdk() -> dict[str, bytes]:
     modules = [entry for entry in (package / "handler").iterdir() if entry.name.endswith(".py")]
     files = {f"torchfinch/handler/{entry.name}": entry.read_bytes() for entry in modules}
     return {"torchfinch/__init__.py": (package / "__init__.py").read_bytes(), **files}
+
+
+def _golden(folder: Path) -> dict[str, bytes]:
+    """The golden requests, of which every file is there."""
+    files = _folder(folder, "golden")
+    try:
+        named = [(entry["file"], entry["expected"])[0] for entry in json.loads(files.get(GOLDEN, b"[]"))]
+    except (ValueError, KeyError, TypeError) as error:
+        hint = "it is a list of objects with file and expected, as torchfinch train writes it"
+        raise TorchfinchError(f"{folder / 'golden.json'} is broken: {error}", hint) from error
+    missing = next((name for name in named if f"golden/{name}" not in files), None)
+    if missing is not None:
+        hint = "put it there, or take the request out of golden.json"
+        raise TorchfinchError(f"{folder / 'golden.json'} names {missing!r}, which does not lie beside it", hint)
+    return files
 
 
 def _folder(folder: Path, prefix: str) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
 """Reading a `.mar` without trusting it: nothing is written outside its folder, and nothing expands without end."""
 
 import json
+import lzma
 import stat
 import struct
 import zipfile
@@ -23,7 +24,16 @@ MAX_EXPANDED = 8 * 2**30
 _MAX_ENTRIES = 10_000
 _MAX_TEXT = 16 * 2**20
 _MAX_GOLDEN = 256 * 2**20
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, RuntimeError, UnicodeDecodeError)
+
+
+class _DamageError(Exception):
+    """A part of an archive is not what it must be."""
+
+
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, RuntimeError),
+    *(UnicodeDecodeError, _DamageError),
+)
 """What `zipfile` raises for bytes that are not what they were; RuntimeError for a flag that says encrypted."""
 
 
@@ -117,15 +127,20 @@ def _problem(entries: list[zipfile.ZipInfo], limit: int) -> str | None:
     expanded = sum(entry.file_size for entry in entries)
     if expanded > limit:
         return f"it expands to {expanded} bytes, more than {limit}"
-    names = [entry.filename for entry in entries]
+    names = [entry.filename.removesuffix("/") for entry in entries]
     if len(set(names)) != len(names):
         return "it holds two entries of one name"
-    for entry in entries:
-        parts = PurePosixPath(entry.filename)
-        if parts.is_absolute() or ".." in parts.parts or "\\" in entry.filename or ":" in entry.filename:
-            return f"the entry {entry.filename!r} leaves the archive's folder"
-        if stat.S_ISLNK(entry.external_attr >> 16):
-            return f"the entry {entry.filename!r} is a symbolic link"
+    return next(filter(None, map(_fault, entries)), None)
+
+
+def _fault(entry: zipfile.ZipInfo) -> str | None:
+    name, path = entry.filename, PurePosixPath(entry.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        return f"the entry {name!r} leaves the archive's folder"
+    if not path.parts or str(path) != name.removesuffix("/"):
+        return f"the entry {name!r} can be written shorter, and may hide another"
+    if stat.S_ISLNK(entry.external_attr >> 16):
+        return f"the entry {name!r} is a symbolic link"
     return None
 
 
@@ -148,15 +163,24 @@ def _json(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _config(archive: zipfile.ZipFile, name: str | None) -> dict[str, Any]:
-    content = parse_yaml(_text(archive, name) or "", source=name) if name else {}
-    return content if isinstance(content, dict) else {}
+def _config(archive: zipfile.ZipFile, name: Any) -> dict[str, Any]:
+    if not isinstance(name, str | None):
+        raise _DamageError(f"{MANIFEST} has the configFile {name!r}, which is no name")
+    content = parse_yaml(_text(archive, name) or "", source=name, aliases=False) if name else {}
+    config = content if isinstance(content, dict) else {}
+    handler = config.get("handler") or {}
+    if not isinstance(handler, dict):
+        raise _DamageError(f"{name} has the handler {handler!r:.80}, which is no mapping")
+    return config
 
 
 def _labels(archive: zipfile.ZipFile) -> tuple[str, ...]:
     mapping = _json(archive, "index_to_name.json")
-    labels = [mapping[key] for key in sorted(mapping, key=lambda key: int(key) if key.isdecimal() else 0)]
-    return tuple(str(label[-1]) if isinstance(label, list) else str(label) for label in labels)
+    try:
+        labels = [mapping[key] for key in sorted(mapping, key=lambda key: int(key) if key.isdecimal() else 0)]
+        return tuple(str(label[-1]) if isinstance(label, list) else str(label) for label in labels)
+    except (ValueError, IndexError) as error:
+        raise _DamageError(f"index_to_name.json: {error}") from error
 
 
 def _golden(archive: zipfile.ZipFile) -> tuple[Golden, ...]:
