@@ -219,6 +219,16 @@ def test_of_models_that_never_differ_it_is_said_that_they_have_no_odds(colour_ru
     assert "nan" not in shown
 
 
+@pytest.mark.parametrize(
+    "words", [("crossval", "digits"), ("tune", "digits", "--search", "epochs=1,2"), ("tune", "digits", "--folds", "2")]
+)
+def test_a_seed_that_is_too_large_is_a_usage_error(words: tuple[str, ...]) -> None:
+    result = run(*words, "--seed", 2**32)
+
+    assert result.exit_code == 2
+    assert "4294967295" in result.stderr
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     for words, said in {

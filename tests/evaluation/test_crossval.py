@@ -88,6 +88,16 @@ def test_the_scores_are_scikit_learns_on_the_same_folds(
     assert result.test_share == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_told(seed: int) -> None:
+    with pytest.raises(TorchfinchError, match=rf"the seed is {seed} .*0 to 4294967295"):
+        cross_validate(Counted(), IMAGES, TARGETS, folds=2, seed=seed)
+
+
+def test_the_largest_seed_is_taken() -> None:
+    assert len(cross_validate(Counted(), IMAGES, TARGETS, folds=2, seed=2**32 - 1).folds) == 2
+
+
 def test_a_stratified_fold_has_every_class_as_often() -> None:
     targets = np.array([0] * 24 + [1] * 6)
     result = cross_validate(Counted(), IMAGES, targets, folds=3)

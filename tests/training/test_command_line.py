@@ -1,5 +1,6 @@
 """`torchfinch train`: what goes to stdout, what to stderr, and what is refused before anything is trained."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,47 @@ def test_imagenet_shows_its_golden_answers_in_place_of_an_accuracy(here: Path) -
         "flower.jpg",
         "golden.json",
     }
+
+
+NETWORK = """
+from torch import nn
+
+
+class Mean(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(4, 2))
+"""
+WITHOUT_TEST = """
+import torch
+
+from torchfinch.handler import Preprocessing
+from torchfinch.testing import encode_image
+from torchfinch.training import Data, FitSettings, Images
+from PIL import Image
+
+from .mean import Mean
+
+
+class Config(FitSettings):
+    epochs: int = 1
+
+
+def build(config):
+    images = Images(torch.zeros(8, 1, 2, 2, dtype=torch.uint8), torch.zeros(8, 2))
+    golden = {"dark.png": encode_image(Image.new("L", (2, 2)))}
+    data = Data(labels=("age", "size"), train=images, validation=images, golden=golden)
+    return data, Mean(), Preprocessing(size=(2, 2), mode="L", mean=(0.5,), std=(0.5,))
+"""
+
+
+def test_a_regressor_without_test_images_shows_its_golden_numbers_and_is_packed(here: Path) -> None:
+    (here / "mean.py").write_text(NETWORK)
+    (here / "numbers.py").write_text(WITHOUT_TEST)
+    result = torchfinch("./numbers.py", "--set", "loss.name=mse")
+
+    assert result.stdout == "model_store/numbers.mar\n"
+    assert re.search(r"dark\.png +age -?[\d.e-]+, size -?[\d.e-]+\n", result.stderr)
+    assert (here / "model_store" / "numbers.mar").is_file()
 
 
 def test_a_file_then_the_environment_then_the_flags(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,11 @@ def test_an_unknown_name_is_told_with_the_nearest_right_one(name: str, right: st
     assert refusal({name: "1"}) == f"the recipe mine has no setting {name!r} (hint: did you mean {right}?)"
 
 
+def test_the_largest_seed_is_what_torch_takes() -> None:
+    assert configured({"seed": str(2**64 - 1)}).seed == 2**64 - 1
+    assert refusal({"seed": str(2**64)}).startswith(f"seed={2**64}: input should be less than {2**64}")
+
+
 @pytest.mark.parametrize(
     "text",
     ["epochs=many", "epochs=none", "learning_rate=nan", "learning_rate=inf", "optimizer.momentum=1", "loss.name=mean"],

@@ -34,6 +34,14 @@ def test_a_split_is_fixed_by_its_seed() -> None:
     assert not torch.equal(first.pixels, other.pixels)
 
 
+def test_a_split_takes_any_seed_that_torch_takes() -> None:
+    whole = images(40, 40)
+    grouped = Images(whole.pixels, whole.targets, torch.arange(80) // 2)
+
+    for each in (whole, grouped):
+        assert [len(part) for part in split(each, validation=0.2, test=0.2, seed=2**64 - 1)] == [48, 16, 16]
+
+
 @pytest.mark.parametrize(
     ("pixels", "targets", "message"),
     [

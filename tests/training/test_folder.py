@@ -1,5 +1,6 @@
 """A folder of images: shared out, counted, and rid of what would spoil a result."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,12 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 def test_more_images_than_memory_are_refused_before_they_are_read(tmp_path: Path) -> None:
     with pytest.raises(TorchfinchError, match=r"6 images of 900000 x 900000 pixels need .* GB of memory"):
         image_folder(laid(tmp_path, {"cat": 3, "dog": 3}), preprocessing=Preprocessing(size=(900_000, 900_000)))
+
+
+def test_reading_images_in_threads_leaves_the_filters_of_warnings_as_they_were(tmp_path: Path) -> None:
+    laid(tmp_path, {"cat": 80, "dog": 80})
+    before = list(warnings.filters)
+    for _ in range(3):
+        read_folder(tmp_path, labels=("cat", "dog"), preprocessing=SMALL)
+
+    assert list(warnings.filters) == before

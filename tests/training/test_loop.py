@@ -138,6 +138,10 @@ def test_the_learning_rate_rises_and_falls() -> None:
     assert rates[-1] < 1e-6
 
 
+def test_the_largest_seed_is_taken() -> None:
+    assert len(fitted(seed=2**64 - 1, epochs=1)[1]) == 1
+
+
 def test_the_number_of_threads_is_put_back() -> None:
     before = torch.get_num_threads()
     fitted(threads=1 if before > 1 else 2)

@@ -32,13 +32,15 @@ def fitted_together(
     folder: Path,
     settings: dict[str, Any],
     *,
+    network: str = "linear",
     dropout: float = 0,
     noise: float = 0,
     stop: int = -1,
     resume: bool = False,
 ) -> Any:
     """What two processes learnt, which `stop` interrupts before that batch."""
-    asked = {"settings": settings, "dropout": dropout, "noise": noise, "stop": stop, "resume": resume}
+    model = {"network": network, "dropout": dropout}
+    asked = {"settings": settings, **model, "noise": noise, "stop": stop, "resume": resume}
     (folder / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
     done = torchrun(str(TESTS / "training" / "together.py"), "asked.json", "found.json", folder=folder)
     assert done.returncode == 0, done.stderr
@@ -68,8 +70,17 @@ def test_one_of_two_processes_writes_and_speaks(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["digits"]
 
 
-def test_two_processes_that_go_on_end_as_if_they_had_not_stopped(tmp_path: Path) -> None:
-    chance: dict[str, Any] = {"settings": {"epochs": 4, "learning_rate": 0.1}, "dropout": 0.5, "noise": 20}
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_the_validation_loss_of_two_processes_is_that_of_the_weights_that_are_kept(tmp_path: Path, ema: float) -> None:
+    found = fitted_together(tmp_path, {"learning_rate": 0.1, "keep": "final", "ema": ema}, network="batch norm")
+
+    assert found["history"][-1]["validation_loss"] == pytest.approx(found["validation_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("network", "ema"), [("linear", 0), ("batch norm", 0), ("batch norm", 0.9)])
+def test_two_processes_that_go_on_end_as_if_they_had_not_stopped(tmp_path: Path, network: str, ema: float) -> None:
+    settings = {"epochs": 4, "learning_rate": 0.1, "ema": ema}
+    chance: dict[str, Any] = {"settings": settings, "network": network, "dropout": 0.5, "noise": 20}
     whole, interrupted = tmp_path / "whole", tmp_path / "interrupted"
     whole.mkdir()
     interrupted.mkdir()
@@ -78,6 +89,8 @@ def test_two_processes_that_go_on_end_as_if_they_had_not_stopped(tmp_path: Path)
     found = fitted_together(interrupted, **chance, resume=True)
 
     assert found["weights"] == expected["weights"]
+    for mine, other in zip(found["history"], expected["history"], strict=True):
+        assert mine["validation_loss"] == other["validation_loss"]
 
 
 def test_too_few_images_for_the_processes_are_told(tmp_path: Path) -> None:

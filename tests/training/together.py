@@ -1,4 +1,4 @@
-"""Run by torchrun: fit the small network with the settings of a file, and leave process 0's weights and history."""
+"""Run by torchrun: fit the small network with the settings of a file, and leave what process 0 has of it."""
 
 import json
 import sys
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from training.helpers import DATA, Linear, fitted, flat
+from torch.nn import functional
+from training.helpers import DATA, GREY, Linear, Small, fitted, flat
 
 from torchfinch.training import Checkpoints, rank
 
@@ -26,12 +27,17 @@ def noisy(pixels: Tensor, chance: torch.Generator) -> Tensor:
 
 torch.manual_seed(rank())  # other first weights in every process: those of process 0 count
 model, history = fitted(
-    Linear(dropout=asked["dropout"]),
+    {"linear": Linear, "batch norm": Small}[asked["network"]](dropout=asked["dropout"]),
     replace(DATA, augment=noisy),
     checkpoints=Checkpoints(Path("checkpoints"), identity={}),
     resume=asked["resume"],
     **asked["settings"],
 )
 if not rank():
-    content = {"weights": flat(model).tolist(), "history": [asdict(epoch) for epoch in history]}
+    assert DATA.validation
+    with torch.inference_mode():
+        scores = model(GREY.normalise(DATA.validation.pixels))
+    loss = functional.cross_entropy(scores, DATA.validation.targets).item()
+    known = {"weights": flat(model).tolist(), "validation_loss": loss}
+    content = {**known, "history": [asdict(epoch) for epoch in history]}
     Path(sys.argv[2]).write_text(json.dumps(content), encoding="utf-8")

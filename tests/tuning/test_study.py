@@ -46,6 +46,22 @@ def test_a_grid_search_finds_what_that_of_scikit_learn_finds(irises: Problem) ->
     )
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_numpy_does_not_take_is_told(irises: Problem, seed: int) -> None:
+    with pytest.raises(TorchfinchError, match=rf"the seed is {seed} .*0 to 4294967295"):
+        estimator_problem(SVC(), *load_iris(return_X_y=True), seed=seed)
+    with pytest.raises(TorchfinchError, match=rf"the seed is {seed} "):
+        tune(irises, read_space(C), trials=1, seed=seed)
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_also_with_the_largest_seed_a_study_goes_on(irises: Problem, sampler: Sampler, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path}/tune.db"
+    for trials in (1, 2):
+        tuned = tune(irises, read_space(C), sampler=sampler, trials=trials, seed=2**32 - 1, storage=storage)
+        assert len(tuned.trials) == trials
+
+
 @pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_every_sampler_finds_a_good_candidate_and_says_what_mattered(irises: Problem, sampler: Sampler) -> None:
     space = {"C": "1,1000", "gamma": "1e-5,1e-4,1e-3,0.1"} if sampler == "grid" else {**C, "gamma": "1e-5..1.0:log"}

@@ -30,7 +30,9 @@ def crossval(
     with_test: Annotated[
         bool, typer.Option("--with-test", help="Use the recipe's test images, too: when nothing more is chosen.")
     ] = False,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds, and of an estimator's random_state.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Of the folds, and of an estimator's random_state.")
+    ] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Folds at a time, each in a process of its own.")] = 1,
     output: Annotated[
         Path | None,

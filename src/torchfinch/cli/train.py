@@ -159,5 +159,8 @@ def _scores(run: Run) -> list[tuple[str, str]]:
 
 
 def _best(expected: dict[str, dict[str, float]]) -> str:
+    """The class with its probability, or the numbers."""
+    if "values" in expected:
+        return ", ".join(f"{label} {value:.4g}" for label, value in expected["values"].items())
     label, probability = next(iter(expected["probabilities"].items()))
     return f"{label} {probability:.1%}"

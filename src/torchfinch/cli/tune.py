@@ -47,7 +47,7 @@ def tune(
         ),
     ] = None,
     prune: Annotated[bool, typer.Option(help="Give up candidates that do worse than the median.")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampler and the folds.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the sampler and the folds.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes that try candidates at once.")] = 1,
     output: Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME if not given.")] = None,
     storage: Annotated[

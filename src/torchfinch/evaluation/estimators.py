@@ -76,8 +76,23 @@ def check_parameters(owner: str, names: Iterable[str], *, known: Iterable[str]) 
             raise TorchfinchError(f"{owner} has no parameter {name!r}", hint)
 
 
+def check_seed(seed: int) -> None:
+    """Whether every library takes it.
+
+    Raises:
+        TorchfinchError: one does not.
+    """
+    if not 0 <= seed < 2**32:
+        raise TorchfinchError(f"the seed is {seed}", f"0 to {2**32 - 1}, which NumPy takes")
+
+
 def seeded(estimator: BaseEstimator, seed: int) -> BaseEstimator:
-    """The estimator itself, with `seed` in place of every `random_state` of `None`."""
+    """The estimator itself, with `seed` in place of every `random_state` of `None`.
+
+    Raises:
+        TorchfinchError: the seed is too large, or below 0.
+    """
+    check_seed(seed)
     unset = [name for name, value in estimator.get_params().items() if name.endswith("random_state") and value is None]
     return estimator.set_params(**dict.fromkeys(unset, seed))
 

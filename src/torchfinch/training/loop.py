@@ -146,6 +146,7 @@ class _Passes:
     def check(self, state: State, images: Images) -> Tally:
         """Every validation image once, in evaluation mode."""
         model, tally = state.judged.eval(), Tally(self.classes)
+        self.runtime.same_buffers(model)  # DDP does so before a training batch alone, and not for the moving average
         mine = self.runtime.share(torch.arange(len(images)))
         with torch.inference_mode(), self.runtime.autocast():
             for index in mine.split(4 * self.settings.batch_size) if len(mine) else ():

@@ -63,6 +63,12 @@ class Runtime:
         distributed.broadcast(values, src=0)
         return values.cpu()
 
+    @torch.no_grad()
+    def same_buffers(self, model: nn.Module) -> None:
+        """Running statistics and other buffers of process 0, in every process."""
+        for buffer in model.buffers() if self.world > 1 else ():
+            buffer.copy_(self.same(buffer.contiguous()))
+
     def total(self, values: Tensor) -> Tensor:
         """The sum of the values over all processes."""
         if self.world == 1:

@@ -29,7 +29,7 @@ class Settings(Section):
     """The settings of any recipe."""
 
     seed: int = Field(
-        default=0, ge=0, description="fixes the first weights, the order of images and their augmentation"
+        default=0, ge=0, lt=2**64, description="fixes the first weights, the order of images and their augmentation"
     )
 
 

@@ -38,8 +38,9 @@ class State:
         self.fixed = [each for each in model.parameters() if not each.requires_grad]  # by the recipe, for good
         average = get_ema_multi_avg_fn(settings.ema)
         self.average = AveragedModel(model, multi_avg_fn=average, use_buffers=True) if settings.ema else None
-        torch.manual_seed(settings.seed + runtime.rank)  # for dropout
-        self.chance = torch.Generator().manual_seed(settings.seed + runtime.rank)  # the same order on every device
+        seed = (settings.seed + runtime.rank) % 2**64  # what torch takes
+        torch.manual_seed(seed)  # for dropout
+        self.chance = torch.Generator().manual_seed(seed)  # the same order on every device
         self.doubt = torch.ones(images)  # of each image's class, when it was last learnt from
         self.history: list[Epoch] = []
         self.best = math.inf

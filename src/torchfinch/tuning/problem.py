@@ -21,7 +21,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation.crossval import contents
-from torchfinch.evaluation.estimators import check_parameters, fit_groups, parameters_of, seeded
+from torchfinch.evaluation.estimators import check_parameters, check_seed, fit_groups, parameters_of, seeded
 from torchfinch.training import Data
 
 Values = Mapping[str, Any]
@@ -112,7 +112,7 @@ def estimator_problem(
     becomes the seed. Without a `metric`, classifiers are judged by accuracy and regressors by R².
 
     Raises:
-        TorchfinchError: the examples cannot be shared out into so many folds.
+        TorchfinchError: the examples cannot be shared out into so many folds, or the seed is no such number.
     """
     return _problem(
         estimator,
@@ -212,6 +212,7 @@ def _groups(data: Data) -> NDArray[np.int64] | None:
 def _share_out(
     targets: NDArray[Any], groups: NDArray[np.int64] | None, *, folds: int, classes: bool, seed: int
 ) -> tuple[Split, ...]:
+    check_seed(seed)
     least = min(np.unique(targets, return_counts=True)[1]) if classes else len(targets)
     least = least if groups is None else min(least, len(np.unique(groups)))
     if not 2 <= folds <= least:

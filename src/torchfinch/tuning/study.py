@@ -18,6 +18,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
+from torchfinch.evaluation.estimators import check_seed
 from torchfinch.tuning.problem import Problem
 from torchfinch.tuning.result import Trial, Tuned, read_study, read_trial
 from torchfinch.tuning.space import Space, ends, grid, points
@@ -61,13 +62,15 @@ def tune(
             used or holds a study of another question, or no trial was complete.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    check_seed(seed)
     _check(problem, space)
     if jobs > 1 and not storage:
         raise TorchfinchError(f"{jobs} processes need a storage that they share", "such as sqlite:///tune.db")
     study = open_study(problem, space, storage)
     known = study.get_trials(deepcopy=False)
     sampler, wanted = _planned(sampler, space, trials, gridded=all(map(_of_grid, known)))
-    study.sampler = _sampler(sampler, space, seed=seed + len(known))  # the seed alone would repeat the beginning
+    going_on = (seed + len(known)) % 2**32  # the seed alone would repeat the beginning
+    study.sampler = _sampler(sampler, space, seed=going_on)
     study.pruner = MedianPruner() if prune else NopPruner()
     parallel = Parallel(n_jobs=jobs, pre_dispatch=jobs, return_as="generator_unordered")
     coming = max(0, wanted - _counted(study))
