@@ -185,6 +185,20 @@ def test_a_broken_parquet_file_costs_itself_alone(tmp_path: Path) -> None:
     assert faults == [str(tmp_path / "events-000007.parquet")]
 
 
+def test_one_flipped_byte_anywhere_in_a_parquet_file_costs_at_most_that_file(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    for number in range(3):
+        log.outcome("digits-2", "accepted", number, user="Zoë")
+    [path] = compact(tmp_path)
+    whole, broken = path.read_bytes(), 0
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        faults = read(tmp_path)[1]
+        assert faults in ([], [str(path)])
+        broken += bool(faults)
+    assert broken > len(whole) / 2
+
+
 def test_without_pyarrow_the_extra_is_named_and_nothing_is_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,8 @@
 """Every kind of image becomes an upright RGB one."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,6 +84,19 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
 
     with pytest.raises(TooLarge, match="pixels"):
         open_image(bomb)
+
+
+def test_what_pillow_only_warns_of_is_no_error_where_warnings_are() -> None:
+    script = (
+        "import sys, warnings, torch\n"
+        "warnings.simplefilter('error')\n"
+        "from torchfinch.handler import Limits, open_image\n"
+        "print(open_image(sys.stdin.buffer.read(), Limits(max_pixels=1_000_000_000)).size)\n"
+    )
+    large = encode_image(Image.new("1", (10_000, 9_000)))
+    done = subprocess.run([sys.executable, "-c", script], input=large, capture_output=True, check=False)
+
+    assert done.stdout == b"(10000, 9000)\n", done.stderr
 
 
 def test_an_image_that_pillow_itself_refuses_is_told_pillows_limit() -> None:

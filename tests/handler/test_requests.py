@@ -119,6 +119,8 @@ def test_an_image_that_is_missing_is_called_missing(serve: Serve) -> None:
         ({"image": RED64, "top_k": "many"}, 422),
         ({"image": RED64, "method": "magic"}, 422),
         ({"image": RED64, "format": "gif"}, 422),
+        *(({"image": RED64, name: []}, 422) for name in ("format", "method", "top_k", "target")),
+        *(({"image": RED64, name: {}}, 422) for name in ("format", "method", "top_k", "target")),
         ({"image": ""}, 400),
         (b"[" * 100_000, 400),
     ],

@@ -99,6 +99,15 @@ def test_a_large_picture_is_made_small_and_a_digit_is_enlarged(tmp_path: Path) -
     assert Image.open(io.BytesIO(content)).size == (240, 240)
 
 
+def test_a_photo_is_shown_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned a quarter clockwise
+    Image.new("RGB", (400, 300)).save(tmp_path / "photo.jpg", exif=exif)
+    shown = read_picture((tmp_path / "photo.jpg", None))
+
+    assert (shown.width, shown.height) == (300, 400)
+
+
 def test_a_transparent_picture_stays_transparent(tmp_path: Path) -> None:
     Image.new("RGBA", (300, 300), (255, 0, 0, 40)).save(tmp_path / "overlay.png")
     assert read_picture((tmp_path / "overlay.png", "overlay")).address.startswith("data:image/png")

@@ -3,8 +3,17 @@
 import pytest
 from serving.helpers import answering
 
+from torchfinch.errors import TorchfinchError
 from torchfinch.serving.client import Client
 from torchfinch.serving.config import free_ports
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:abc", "http://[::1", "127.0.0.1:8080", "http://a b", "http://"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with Client(url) as client:
+        for ask in (client.predict, client.explain):
+            with pytest.raises(TorchfinchError, match="no answer from "):
+                ask("digits", b"x")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

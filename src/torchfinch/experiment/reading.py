@@ -90,7 +90,7 @@ def _parquet(path: Path, stream: BinaryIO, on_fault: Fault) -> Iterator[Event]:
         for batch in parquet.ParquetFile(stream).iter_batches(batch_size=10_000):
             for row in batch.to_pylist():
                 yield EVENT.validate_python({name: value for name, value in row.items() if value is not None})
-    except (arrow.ArrowException, ValidationError):
+    except (arrow.ArrowException, OSError, ValueError):  # whatever is read: ValidationError is a ValueError
         on_fault(str(path))
 
 

@@ -113,13 +113,14 @@ class Archive:
         """
         path = self.folder / str(self.manifest["model"].get("serializedFile") or "weights.safetensors")
         try:
-            if path.suffix == ".safetensors":
-                weights = safetensors.load(path)
-            else:
-                weights = torch.load(path, map_location="cpu", weights_only=True)
+            safe = path.suffix == ".safetensors"
+            weights = safetensors.load(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
             network.load_state_dict(weights)
-        except (OSError, RuntimeError, TypeError) as error:
-            raise ArchiveError(f"{path.name} does not fit {type(network).__name__}: {error}") from error
+        except ArchiveError:
+            raise
+        except Exception as error:  # torch.load may raise anything
+            why = error if isinstance(error, (OSError, RuntimeError, TypeError)) else "it is no state dict"
+            raise ArchiveError(f"{path.name} does not fit {type(network).__name__}: {why}") from error
         return network.eval().to(self.device)
 
     def _network_class(self, name: str | None) -> type[nn.Module]:

@@ -12,6 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torchfinch.handler.errors import BadRequest, TooLarge, UnsupportedMedia
 from torchfinch.handler.preprocessing import frozen
 
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of sizes and broken EXIF; for good, since threads open images
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _FOREIGN = {b"%PDF": "PDF", b"8BPS": "PSD", b"<svg": "SVG", b"<?xml": "SVG or XML", b"\x00\x00\x01\x00": "ICO"}
 _HEIF_BRANDS = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIF", b"msf": "HEIF", b"avi": "AVIF"}
@@ -49,11 +51,9 @@ def open_image(body: bytes, limits: Limits | None = None) -> Image.Image:
     if len(body) > limits.max_bytes:
         raise TooLarge(f"the image has {len(body)} bytes; send at most {limits.max_bytes}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes and broken EXIF; the limits below decide
-            image = _identify(body, limits)
-            image.load()
-            return _to_rgb(_upright(image))
+        image = _identify(body, limits)
+        image.load()
+        return _to_rgb(upright(image))
     except (BadRequest, TooLarge, UnsupportedMedia):
         raise
     except MemoryError as error:
@@ -89,8 +89,7 @@ def _claimed_format(start: bytes) -> str | None:
         return _HEIF_BRANDS.get(start[8:11])
     if start[:4] == b"RIFF":  # sound and films are RIFF too
         return "WEBP" if start[8:] == b"WEBP" else None
-    known = {**_FOREIGN, **_SIGNATURES}
-    return next((name for magic, name in known.items() if start.startswith(magic)), None)
+    return next((name for magic, name in {**_FOREIGN, **_SIGNATURES}.items() if start.startswith(magic)), None)
 
 
 _SIGNATURES = {  # of formats that Pillow would decode, for archives that allow fewer of them
@@ -103,7 +102,8 @@ _SIGNATURES = {  # of formats that Pillow would decode, for archives that allow 
 }
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image by its EXIF orientation."""
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001 - a broken EXIF block does not spoil the pixels

@@ -182,11 +182,10 @@ def _header_options(headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _options(fields: Mapping[str, Any]) -> Options:
-    top_k = fields.get("top_k")
-    method, form = fields.get("method"), fields.get("format", "json")
+    top_k, method, form = fields.get("top_k"), fields.get("method"), fields.get("format", "json")
     if method is not None and method not in METHODS:
         raise Unprocessable(f"method is {method!r}; use one of {', '.join(METHODS)}")
-    if form not in {"json", "png"}:
+    if form not in ("json", "png"):
         raise Unprocessable(f"format is {form!r}; use json or png")
     return Options(
         top_k=0 if top_k == "all" else _whole(top_k, "top_k", least=1),

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.handler.images import upright
 
 LONGEST_SIDE = 900
 """Pixels; a report is looked at, not measured."""
@@ -34,7 +35,9 @@ def read_picture(source: tuple[Path, str | None]) -> Picture:
     path, caption = source
     try:
         with Image.open(path) as image:
-            return embed(image, caption if caption is not None else path.stem.replace("-", " ").replace("_", " "))
+            return embed(
+                upright(image), caption if caption is not None else path.stem.replace("-", " ").replace("_", " ")
+            )
     except FileNotFoundError as error:
         raise TorchfinchError(f"{path} is not there", "--image FILE or --image FILE=caption") from error
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:

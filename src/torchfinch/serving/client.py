@@ -59,7 +59,7 @@ class Client:
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
             response = self._http.post(f"{self._url}/{path}", content=body, headers=dict(headers))
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TorchfinchError(f"no answer from {self._url}: {error}", "torchfinch serve starts a server") from error
         try:
             content = response.json()
