@@ -122,16 +122,16 @@ def unique_labels(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _parted(images: Images, index: NDArray[np.int64], size: int, *, seed: int) -> list[NDArray[np.int64]]:
-    random_state = seed % 2**32  # what NumPy takes
+    chance = seed % 2**32  # what NumPy takes
     if not size:
         return [index, index[:0]]
     if images.groups is not None:
         groups = images.groups.numpy()[index]
-        splitter = GroupShuffleSplit(1, test_size=size / len(index), random_state=random_state)
+        splitter = GroupShuffleSplit(1, test_size=size / len(index), random_state=chance)
         [(first, second)] = splitter.split(index, groups=groups)
         return [index[first], index[second]]
     classes = images.targets[index] if images.classified else None
-    parts: list[NDArray[np.int64]] = train_test_split(index, test_size=size, stratify=classes, random_state=random_state)
+    parts: list[NDArray[np.int64]] = train_test_split(index, test_size=size, stratify=classes, random_state=chance)
     return parts
 
 
