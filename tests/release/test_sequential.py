@@ -129,6 +129,18 @@ def test_a_doubt_without_traffic_is_a_lack_of_progress_and_one_with_traffic_is_n
     assert play.reason.startswith("no progress for 10 s: not forward yet: failing more than stable")
 
 
+def test_a_doubt_is_held_while_answers_without_errors_come(play: Play) -> None:
+    analysis = {"policy": "sequential", "minRequests": 100, "maxErrorRate": None}
+    play.change(steps=[{"weight": 25}], progressDeadline="30s", analysis=analysis)
+    play.at_weight(25, requests=0)
+    for _ in range(2):
+        play.tick(300, error_rate={"two": 0.04})
+    for _ in range(40):
+        play.tick(300)
+    assert play.phase is Phase.PROGRESSING
+    assert play.reason.startswith("not forward yet: failing more than stable")
+
+
 def test_where_pods_are_the_weight_a_share_that_whole_pods_do_not_give_is_no_evidence(play: Play) -> None:
     steps = [{"weight": 25, "duration": "60s"}, {"weight": 50, "duration": "60s"}]
     play.change(route={"kind": "Replicas"}, steps=steps, progressDeadline="30s", analysis={"policy": "sequential"})

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from torchfinch.serving.logs import follow, loading_failure, tail
+from torchfinch.serving.logs import dying, follow, loading_failure, tail
 
 WORKER = "06:26:42 INFO  W-9000-digits_1.0-stdout - "
 DIED = WORKER + "Backend worker process died."
@@ -53,6 +53,14 @@ def test_the_first_words_of_an_end_are_those_of_its_reason(tmp_path: Path, said:
     )
 
     assert loading_failure(log) == "Traceback (most recent call last):\nRuntimeError: x"
+
+
+def test_one_worker_that_ended_three_times_while_loading_is_a_model_that_does_not_load(tmp_path: Path) -> None:
+    died = ": Load model failed: digits, error: Worker died."
+    one, two = (f"03:33:15 WARN  W-900{number}-digits_1.0 - {died[2:]}" for number in (0, 1))
+
+    assert dying(written(tmp_path, one, two, one, two)) is None
+    assert dying(written(tmp_path, one, two, one, two, one)) == "digits"
 
 
 def test_a_traceback_torn_by_the_end_of_its_worker_is_passed_over_for_that_of_the_next_try(tmp_path: Path) -> None:

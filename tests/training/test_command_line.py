@@ -67,6 +67,13 @@ def test_the_settings_of_a_recipe_are_listed_and_nothing_is_trained(here: Path) 
     assert list(here.iterdir()) == []
 
 
+def test_settings_are_listed_also_where_one_of_them_must_be_told() -> None:
+    result = torchfinch("finetune", "--settings")
+
+    assert result.exit_code == 0
+    assert "(needed)" in next(line for line in result.stdout.splitlines() if line.startswith("folder"))
+
+
 @pytest.mark.usefixtures("here")
 def test_unknown_recipes_and_settings_say_what_there_is() -> None:
     assert refusal("digit") == f"there is no recipe 'digit' (hint: there are {', '.join(recipe_names())})"

@@ -151,11 +151,11 @@ def _golden(folder: Path) -> dict[str, bytes]:
     """The golden requests, of which every file is there."""
     files = _folder(folder, "golden")
     try:
-        named = [(entry["file"], entry["expected"])[0] for entry in json.loads(files.get(GOLDEN, b"[]"))]
+        expected = {entry["file"]: entry["expected"] for entry in json.loads(files.get(GOLDEN, b"[]"))}
     except (ValueError, KeyError, TypeError) as error:
         hint = "it is a list of objects with file and expected, as torchfinch train writes it"
         raise TorchfinchError(f"{folder / 'golden.json'} is broken: {error}", hint) from error
-    missing = next((name for name in named if f"golden/{name}" not in files), None)
+    missing = next((name for name in expected if f"golden/{name}" not in files), None)
     if missing is not None:
         hint = "put it there, or take the request out of golden.json"
         raise TorchfinchError(f"{folder / 'golden.json'} names {missing!r}, which does not lie beside it", hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.training import Recipe, Run, Settings
+    from torchfinch.training import Recipe, Run
 
 
 def train(
@@ -52,12 +52,15 @@ def train(
     from torchfinch.registry import tracking
     from torchfinch.training import rank
     from torchfinch.training import train as run_recipe
-    from torchfinch.training.configure import described
+    from torchfinch.training.configure import described, without_effect
 
-    loaded, config = _configure(recipe, pairs(setting))
+    loaded, sources = _read(recipe, pairs(setting))
     if listing:
-        out.print(table(("setting", "value", ""), described(config)))
+        out.print(table(("setting", "value", ""), described(loaded.config, *sources)))
         return
+    config = loaded.configure(*sources)
+    for line in () if rank() else without_effect(config, *sources):
+        err.print(line, markup=False, soft_wrap=True)
     output = output or Path("model_store") / f"{loaded.name}.mar"
     _check(loaded.name, version, handler=handler, output=output if pack else None)
     folder = runs / loaded.name
@@ -75,21 +78,15 @@ def train(
         print(output if pack else run.folder)
 
 
-def _configure(recipe: str, flags: dict[str, str]) -> tuple[Recipe, Settings]:
-    """The recipe and its settings; those without effect are told."""
-    from torchfinch.training import from_environment, load_recipe, rank, read_config
-    from torchfinch.training.configure import without_effect
+def _read(recipe: str, flags: dict[str, str]) -> tuple[Recipe, tuple[dict[str, Any], ...]]:
+    """The recipe, and where its settings come from."""
+    from torchfinch.training import from_environment, load_recipe, read_config
 
     name, file = read_config(Path(recipe)) if recipe.endswith((".yaml", ".yml")) else (recipe, {})
     for other, command in {"search": "tune", "estimator": "crossval"}.items():
         if other in file:
             raise TorchfinchError(f"{recipe} has `{other}`, which is not for train", f"torchfinch {command} {recipe}")
-    loaded = load_recipe(name)
-    sources = (file, from_environment(), flags)
-    config = loaded.configure(*sources)
-    for line in () if rank() else without_effect(config, *sources):
-        err.print(line, markup=False, soft_wrap=True)
-    return loaded, config
+    return load_recipe(name), (file, from_environment(), flags)
 
 
 def _check(name: str, version: str, *, handler: Path | None, output: Path | None) -> None:

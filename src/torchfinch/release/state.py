@@ -116,7 +116,7 @@ class Reading:
     stable: Mapping[str, Counters]
     canary: Mapping[str, Counters]
     untold: tuple[str, ...] = ()
-    """Sources that are there and were not read, such as pods that are not ready; in a state, since counting started."""
+    """Sources that are there and were not read, such as pods not yet ready; in a state, since the first reading."""
 
 
 @dataclass(frozen=True, kw_only=True)

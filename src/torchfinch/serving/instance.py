@@ -102,8 +102,8 @@ def start_instance(
     `port` for inference if it is given. `timeout` in seconds.
 
     Raises:
-        TorchfinchError: it runs already, a port is taken, or a model does not load; then the worker's first traceback
-            is in the message, and nothing is left running.
+        TorchfinchError: it runs already, a port is taken, or a model does not load; then the worker's first traceback,
+            if it wrote one, is in the message, and nothing is left running.
     """
     if not _NAME.fullmatch(name):
         raise TorchfinchError(f"the server name {name!r} is also a folder's name", "use letters, digits, _ - and .")

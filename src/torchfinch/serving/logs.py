@@ -28,9 +28,14 @@ def loading_failure(log: Path) -> str | None:
 
 
 def dying(log: Path) -> str | None:
-    """The model whose workers end again and again while they load it, without a traceback; `None` where none does."""
-    found = [match[1] for match in map(_DIED.search, _read(log).splitlines()) if match]
-    return next((model for model in found if found.count(model) > 1), None)
+    """The model of which one worker ended three times while it loaded; `None` where none did.
+
+    Who writes a traceback has written a whole one by then: see `loading_failure`.
+    """
+    found = [match.groups() for match in map(_LINE.match, _read(log).splitlines()) if match and _DIED.match(match[2])]
+    dead = next((text for writer, text in found if [each for each, _ in found].count(writer) > 2), None)
+    named = _DIED.match(dead) if dead else None
+    return named[1] if named else None
 
 
 def _traceback(lines: list[str]) -> str | None:

@@ -81,10 +81,13 @@ def without_effect(config: Settings, *sources: Mapping[str, Any]) -> Iterator[st
         yield f"the head alone learns in all epochs: frozen.epochs={frozen}, and epochs={epochs}"
 
 
-def described(config: Settings) -> Iterator[tuple[str, Any, str]]:
+def described(model: type[Settings], *sources: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """Every setting's dotted name, its value as it can be given, and what it, or the field that it replaces, says."""
-    for name, value in _flat(config.model_dump(), {}).items():
-        said = (_description(kind, name) for kind in type(config).__mro__ if issubclass(kind, BaseModel))
+    values = {name: "(needed)" if value is PydanticUndefined else value for name, value in _fields(model)}
+    for source in sources:
+        values |= _flat(source, values)
+    for name, value in values.items():
+        said = (_description(kind, name) for kind in model.__mro__ if issubclass(kind, BaseModel))
         yield name, "none" if value is None else value, next(filter(None, said), "")
 
 

@@ -169,7 +169,7 @@ class Traffic(World):
     def close(self) -> None:
         super().close()
         if self.namespaces:
-            self._cluster("delete", "namespace", *self.namespaces, "--wait=false")
+            self._cluster.run("delete", "namespace", *self.namespaces, "--wait=false")
 
     def _serve(self) -> None:
         while not self._ended.wait(0.1):

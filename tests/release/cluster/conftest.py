@@ -1,7 +1,7 @@
 """A real API server with real controllers, and a `torchfinch controller` that has the shipped rights and no more."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,17 @@ from release.cluster.wire import Wire
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The kubeconfig of a control plane that has all definitions."""
-    with ExitStack() as stack:
-        kubeconfig = Path(NAMED) if NAMED else stack.enter_context(ControlPlane(tmp_path_factory.mktemp("plane")))
+    folder = tmp_path_factory.mktemp("plane")
+    with nullcontext(_alone(Path(NAMED), folder)) if NAMED else ControlPlane(folder) as kubeconfig:
         Cluster(kubeconfig, "default").define()
         yield kubeconfig
+
+
+def _alone(kubeconfig: Path, folder: Path) -> Path:
+    """The current context of a kubeconfig, with nothing beside it."""
+    Cluster.named = folder / "kubeconfig"
+    Cluster.named.write_text(Cluster(kubeconfig, "default")("config", "view", "--raw", "--minify", "--flatten"))
+    return Cluster.named
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import yaml
 from release.cluster.plane import skip, tools
 from waiting import within
 
@@ -38,9 +39,17 @@ def kubectl_path() -> str:
 class Cluster:
     """kubectl for one namespace, as a user has it."""
 
+    named: Path | None = None
+    """What `TORCHFINCH_KUBECONFIG` names, its current context alone."""
+
     def __init__(self, kubeconfig: Path, namespace: str) -> None:
         self.kubeconfig, self.namespace = kubeconfig, namespace
         self._kubectl = kubectl_path()
+
+    @property
+    def name(self) -> str:
+        """What the kubeconfig calls the cluster."""
+        return str(yaml.safe_load(self.kubeconfig.read_text())["clusters"][0]["name"])
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         command = [self._kubectl, "--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace, *arguments]
@@ -60,7 +69,7 @@ class Cluster:
 
     def know(self, folder: str, kind: str) -> None:
         """The definitions that come with the binaries; a cluster of one's own has them, or the test is skipped."""
-        if not NAMED:
+        if self.kubeconfig != Cluster.named:
             self("apply", "--server-side", "-f", str(tools()[1] / "manifests" / folder))
             assert within(30, lambda: self.run("get", kind).returncode == 0)
         elif self.run("get", kind).returncode:

@@ -1,6 +1,7 @@
 """What is left where a controller, or the API server itself, is killed at a bad moment."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -21,30 +22,32 @@ BINDINGS = Kind(
 )
 
 
-class Refusal:
+@contextmanager
+def refused(app: App) -> Iterator[None]:
     """The API server takes no status with weight 25 in the namespace of an app, as if the controller died before it."""
+    name = f"no-25-in-{app.namespace}"
+    rule = {"apiGroups": ["torchfinch.dev"], "apiVersions": ["*"], "operations": ["UPDATE"]}
+    policy = {
+        "matchConstraints": {"resourceRules": [{**rule, "resources": ["canaryreleases/status"]}]},
+        "validations": [{"expression": "!has(object.status.weight) || object.status.weight != 25"}],
+    }
+    where = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": app.namespace}}}
+    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": where}
+    kinds = {POLICIES: policy, BINDINGS: binding}
+    try:
+        for kind, spec in kinds.items():
+            app.api.create(kind.path(None), {"metadata": {"name": name}, "spec": spec})
+        assert within(30, lambda: not _taken(app))
+        yield
+    finally:
+        for kind in kinds:
+            app.cluster.run("delete", kind.plural, name)
+    assert within(30, partial(_taken, app))
 
-    def __init__(self, app: App) -> None:
-        self._app, self._name = app, f"no-25-in-{app.namespace}"
-        rule = {"apiGroups": ["torchfinch.dev"], "apiVersions": ["*"], "operations": ["UPDATE"]}
-        policy = {
-            "matchConstraints": {"resourceRules": [{**rule, "resources": ["canaryreleases/status"]}]},
-            "validations": [{"expression": "!has(object.status.weight) || object.status.weight != 25"}],
-        }
-        where = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": app.namespace}}}
-        binding = {"policyName": self._name, "validationActions": ["Deny"], "matchResources": where}
-        for kind, spec in ((POLICIES, policy), (BINDINGS, binding)):
-            app.api.create(kind.path(None), {"metadata": {"name": self._name}, "spec": spec})
-        assert within(30, lambda: not self._taken())
 
-    def lift(self) -> None:
-        for kind in (BINDINGS, POLICIES):
-            self._app.cluster("delete", kind.plural, self._name)
-        assert within(30, self._taken)
-
-    def _taken(self) -> bool:
-        words = ("patch", "canary", "digits", "--subresource=status", "--type=merge", "--dry-run=server")
-        return self._app.cluster.run(*words, "--patch", '{"status": {"weight": 25}}').returncode == 0
+def _taken(app: App) -> bool:
+    words = ("patch", "canary", "digits", "--subresource=status", "--type=merge", "--dry-run=server")
+    return app.cluster.run(*words, "--patch", '{"status": {"weight": 25}}').returncode == 0
 
 
 def test_a_controller_killed_after_the_weight_and_before_the_status_is_taken_over_as_if_it_had_not_been(
@@ -55,13 +58,13 @@ def test_a_controller_killed_after_the_weight_and_before_the_status_is_taken_ove
     first = Process(control_plane, tmp_path / "first", *arguments)
     try:
         app.wait("RouteSynced")
-        refusal = Refusal(app)
-        app.offer("2.0")
-        assert within(60, lambda: app.weights == [75, 25]), app.status
+        with refused(app):
+            app.offer("2.0")
+            assert within(60, lambda: app.weights == [75, 25]), app.status
+            first.kill()
+            assert app.status["weight"] == 0
     finally:
         first.kill()
-    assert app.status["weight"] == 0
-    refusal.lift()
 
     second = Process(control_plane, tmp_path / "second", *arguments)
     try:
@@ -86,9 +89,9 @@ def test_an_api_server_that_is_killed_mid_step_and_starts_again_costs_a_release_
     own: ControlPlane, tmp_path: Path
 ) -> None:
     traffic = Traffic(own.kubeconfig)
-    app = traffic.app(analysis=ENDLESS)
-    controller = Process(own.kubeconfig, tmp_path / "log", "--namespace", app.namespace, "--alone")
+    controller = Process(own.kubeconfig, tmp_path / "log", "--all-namespaces", "--alone")
     try:
+        app = traffic.app(analysis=ENDLESS)
         app.offer("2.0")
         app.reach(25)
         own.kill_api_server()

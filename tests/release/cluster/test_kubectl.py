@@ -161,7 +161,7 @@ def test_a_person_without_the_right_is_told_so(cluster: Cluster, tmp_path: Path)
     plain = [kubectl()[0], "config", *chosen]
     for words in (
         ("set-credentials", "reader", f"--token={token}"),
-        ("set-context", "mine", "--cluster=envtest", "--user=reader", f"--namespace={cluster.namespace}"),
+        ("set-context", "mine", f"--cluster={cluster.name}", "--user=reader", f"--namespace={cluster.namespace}"),
     ):
         subprocess.run([*plain, *words], check=True, capture_output=True)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from release.cluster.objects import Object, applied, deployment
 
-from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import View
 from torchfinch.release.cluster.crd import dump
 from torchfinch.release.cluster.evidence import count
@@ -15,12 +14,12 @@ from torchfinch.release.cluster.queue import Queue
 from torchfinch.release.cluster.status import build_status, read_state
 from torchfinch.release.cluster.workloads import (
     canary_arm,
-    check_selectors,
     digest,
     endpoints_in,
     stable_arm,
     stuck,
     take_over_patch,
+    unlike,
 )
 from torchfinch.release.decision.rules import merged
 from torchfinch.release.exposition import samples
@@ -67,10 +66,13 @@ def test_a_deployment_that_gave_up_on_an_older_template_says_nothing_of_the_new_
 
 def test_two_deployments_that_select_by_different_labels_cannot_take_over_from_each_other() -> None:
     stable, canary = deployment("stable"), deployment("canary")
-    check_selectors(stable, canary)
+    assert unlike(stable, canary) == ""
+    stable["spec"]["selector"]["matchLabels"]["track"] = "canary"
+    assert unlike(stable, canary).startswith("the Deployments digits-stable and digits-canary select the same pods")
     del stable["spec"]["selector"]["matchLabels"]["track"]
-    with pytest.raises(TorchfinchError, match="Deployment digits-stable selects by app, digits-canary by app, track"):
-        check_selectors(stable, canary)
+    assert unlike(stable, canary).startswith("Deployment digits-stable selects by app, digits-canary by app, track")
+    del stable["spec"]["selector"]["matchLabels"]
+    assert unlike(stable, canary).startswith("Deployment digits-stable selects by no label")
 
 
 def test_only_endpoints_that_are_ready_and_stay_are_counted() -> None:

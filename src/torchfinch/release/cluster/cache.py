@@ -82,7 +82,7 @@ class Cache:
     def _pause(self, kind: Kind, error: Exception, failures: int) -> float:
         """Seconds until the next try, which lists everything again where the version has expired or cannot be used.
 
-        No failure is a kind that may be unknown, and is.
+        `failures` is 0 where the cluster does not know an optional kind.
         """
         if not failures:
             self._lists[kind].set()

@@ -144,10 +144,14 @@ class Operator:
     def _changed(self, kind: Kind, found: Object, known: Object | None) -> None:
         """Look soon at every release that this object belongs to."""
         key = service_of(found) if kind is SLICES else key_of(found)
-        if kind is RELEASES:
-            if not known or generation(known) != generation(found):  # else it is the status that was written here
-                self._queue.put(key, _SOON)
-            return
+        if kind is not RELEASES:
+            self._wake(kind, key)
+        elif not known or generation(known) != generation(found):  # else it is the status that was written here
+            self._queue.put(key, _SOON)
+            for left, name in names_of(known) if known else ():  # another release may have waited for it
+                self._wake(left, (key[0], name))
+
+    def _wake(self, kind: Kind, key: Key) -> None:
         for release in tuple(self._interested.get((kind, key), ())):  # another worker may be adding one
             self._queue.put(release, _SOON)
 

@@ -17,7 +17,6 @@ from torchfinch.release.cluster.routes import Patch, RouteWeights, Split, dialec
 from torchfinch.release.cluster.workloads import (
     Endpoints,
     canary_arm,
-    check_selectors,
     digest,
     endpoints_in,
     replicas,
@@ -25,6 +24,7 @@ from torchfinch.release.cluster.workloads import (
     scale_patch,
     stable_arm,
     take_over_patch,
+    unlike,
 )
 from torchfinch.release.decision.baseline import can_serve
 from torchfinch.release.manifest.backends import EnvoyRoute, HTTPRoute, Replicas, Source
@@ -154,11 +154,13 @@ class ClusterRouter:
 
     def _arms(self, spec: Spec, weight: int) -> tuple[Arm, Arm]:
         stable, canary = self._deployment(spec, "stable"), self._deployment(spec, "canary")
-        check_selectors(stable, canary)
         if isinstance(spec.route, Replicas):
-            return ratio_arms(stable, canary, weight=weight)
-        ready = len(self.endpoints(spec, "stable").ready), len(self.endpoints(spec, "canary").ready)
-        return stable_arm(stable, ready[0]), canary_arm(canary, ready[1], weight=weight)
+            arms = ratio_arms(stable, canary, weight=weight)
+        else:
+            ready = len(self.endpoints(spec, "stable").ready), len(self.endpoints(spec, "canary").ready)
+            arms = stable_arm(stable, ready[0]), canary_arm(canary, ready[1], weight=weight)
+        never = unlike(stable, canary)
+        return (arms[0], replace(arms[1], ready=0, lacks=never)) if never else arms
 
     def _weights(self, spec: Spec) -> Weights:
         if isinstance(spec.route, Replicas):

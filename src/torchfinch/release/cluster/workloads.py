@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from copy import deepcopy
 from typing import NamedTuple
 
-from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Object
 from torchfinch.release.cluster.marks import unchanged
 from torchfinch.release.state import Arm
@@ -145,19 +144,19 @@ def take_over_patch(deployment: Object, template: Object) -> list[Object]:
     return [*unchanged(deployment), {"op": "replace", "path": "/spec/template", "value": new}]
 
 
-def check_selectors(stable: Object, canary: Object) -> None:
-    """What a Deployment selects by stays its own at a promotion, so both must select by the same labels.
+def unlike(stable: Object, canary: Object) -> str:
+    """Why the canary can never be promoted, if so.
 
-    Raises:
-        TorchfinchError: they do not; it names the labels.
+    What a Deployment selects by stays its own, so both must select by the same labels, with other values.
     """
-    keys = [sorted(_selector(each)) for each in (stable, canary)]
-    if keys[0] != keys[1]:
-        names = [each["metadata"]["name"] for each in (stable, canary)]
-        raise TorchfinchError(
-            f"Deployment {names[0]} selects by {', '.join(keys[0])}, {names[1]} by {', '.join(keys[1])}",
-            "make the canary's with the labels of stable's selector, such as app and track",
-        )
+    selectors = [_selector(each) for each in (stable, canary)]
+    told = [", ".join(sorted(each)) or "no label" for each in selectors]
+    names = [each["metadata"]["name"] for each in (stable, canary)]
+    if told[0] != told[1]:
+        return f"Deployment {names[0]} selects by {told[0]}, {names[1]} by {told[1]}; both need the same labels"
+    if selectors[0] == selectors[1]:
+        return f"the Deployments {names[0]} and {names[1]} select the same pods; one label needs another value"
+    return ""
 
 
 def _selector(deployment: Object) -> dict[str, str]:

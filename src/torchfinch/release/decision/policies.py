@@ -51,11 +51,6 @@ def wealth(evidence: Evidence, claim: str) -> float:
     return sum(math.exp(min(evidence.bets.get(name, Bet()).log_wealth, 700.0)) for name in names) / len(names)
 
 
-def told_more(claim: str, before: Evidence, now: Evidence) -> bool:
-    """Whether what came between the two says anything of a claim."""
-    return any(before.bets.get(name) != now.bets.get(name) for name in _CLAIMS[claim][0])
-
-
 def threshold(analysis: Analysis, claim: str) -> float:
     """The wealth that is enough."""
     return 1 / (analysis.alpha * _CLAIMS[claim][1])
