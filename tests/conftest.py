@@ -2,8 +2,10 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; tests share the cores with servers
 
 import pytest
@@ -39,9 +41,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_registry() -> Iterator[None]:
     """MLflow leaves the address of its last server in the environment, where a person would name one."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
 @pytest.fixture(scope="session")
