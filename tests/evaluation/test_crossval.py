@@ -179,6 +179,7 @@ cross_validate(DummyClassifier(), np.zeros((30, 2)), targets, folds=3, folder=Pa
 """
 
 
+@pytest.mark.slow
 def test_folds_of_text_that_another_process_finished_are_not_trained_again(tmp_path: Path) -> None:
     commands = [[sys.executable, "-c", PANDAS, str(tmp_path)]] * 2
     first, again = (subprocess.run(each, check=True, capture_output=True, text=True).stderr for each in commands)

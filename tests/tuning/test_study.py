@@ -204,6 +204,7 @@ def test_a_stored_study_goes_on_with_new_candidates(irises: Problem, tmp_path: P
     assert len(heard) == 3
 
 
+@pytest.mark.slow
 def test_a_study_of_text_goes_on_in_another_process(tmp_path: Path) -> None:
     script = """
 import sys
