@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +21,7 @@ def loading_failure(log: Path) -> str | None:
     Handlers may write tracebacks of what they caught; those end nothing. TorchServe ends a worker that failed while it
     still writes, so a traceback may be torn: then that of the next try is taken.
     """
-    found = [match.groups() for match in map(_LINE.match, _read(log).splitlines()) if match]
+    found = _said(log)
     starts = (i for i, (_, text) in enumerate(found) if _FAILED.match(text))
     # several workers write to one log, each under its own name
     told = ([text for writer, text in found[i + 1 :] if writer == found[i][0]] for i in starts)
@@ -32,10 +33,13 @@ def dying(log: Path) -> str | None:
 
     Who writes a traceback has written a whole one by then: see `loading_failure`.
     """
-    found = [match.groups() for match in map(_LINE.match, _read(log).splitlines()) if match and _DIED.match(match[2])]
-    dead = next((text for writer, text in found if [each for each, _ in found].count(writer) > 2), None)
-    named = _DIED.match(dead) if dead else None
-    return named[1] if named else None
+    ended = Counter((writer, died[1]) for writer, text in _said(log) if (died := _DIED.match(text)))
+    return next((model for (_, model), times in ended.items() if times > 2), None)
+
+
+def _said(log: Path) -> list[tuple[str, str]]:
+    """Who wrote each line, and what."""
+    return [(match[1], match[2]) for match in map(_LINE.match, _read(log).splitlines()) if match]
 
 
 def _traceback(lines: list[str]) -> str | None:

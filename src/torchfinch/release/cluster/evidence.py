@@ -61,8 +61,8 @@ class ClusterEvidence:
             self.problem = f"the measurements are not Prometheus's text or JSON: {error}"
             raise TorchfinchError(self.problem) from error
         self.problem = ""
-        others = {name for each in pods.values() for name in each.others}
-        return replace(reading, untold=tuple(sorted({*reading.untold, *others})))
+        there = {name for each in pods.values() for name in (*each.ready, *each.others)}
+        return replace(reading, untold=tuple(sorted(there - reading.stable.keys() - reading.canary.keys())))
 
     def _ask_pods(self, spec: Spec, addresses: Addresses) -> Reading:
         at, port = time.time(), spec.evidence.port
@@ -93,8 +93,7 @@ class ClusterEvidence:
             pod = sample.labels.get(where.pod_label, "")
             if pod in newest:
                 newest[pod] = max(sample.value, newest[pod])
-        reading = _reading(self._oldest(pods, newest), counted)
-        return replace(reading, untold=tuple(sorted(pods - by_pod.keys())))
+        return _reading(self._oldest(pods, newest), counted)
 
     def _oldest(self, pods: Iterable[str], newest: Mapping[str, float]) -> float:
         """The time for which the counters of all pods hold, by when each was read `newest`."""
