@@ -105,13 +105,19 @@ def test_management_is_a_socket_that_only_its_owner_can_open(server: Instance) -
 
 
 def test_a_killed_worker_comes_back_and_only_requests_in_flight_fail(server: Instance) -> None:
+    def ask(client: Client) -> int | None:
+        try:
+            return client.predict("colours", colour_image("red")).status
+        except TorchfinchError:  # one that waited for its batch to fill is never answered
+            return None
+
     [version] = server.management.describe("colours")
     psutil.Process(version["workers"][0]["pid"]).kill()
-    statuses: list[int] = []
-    end = time.monotonic() + 60
-    with Client(server.inference_url) as client:
+    statuses: list[int | None] = []
+    end = time.monotonic() + 90
+    with Client(server.inference_url, timeout=30) as client:
         while time.monotonic() < end and statuses[-3:] != [200, 200, 200]:
-            statuses.append(client.predict("colours", colour_image("red")).status)
+            statuses.append(ask(client))
 
     assert statuses[-3:] == [200, 200, 200]
     assert sum(status != 200 for status in statuses) <= 1

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from waiting import within
 from torchfinch.release.cluster.records import decisions, newest
 from torchfinch.release.cluster.status import build_status
 from torchfinch.release.manifest.spec import Spec
-from torchfinch.release.state import Counters, Pair, Phase, State
+from torchfinch.release.state import Check, Counters, Pair, Phase, State
 from torchfinch.release.view import decision_cells, summary
 
 pytestmark = pytest.mark.timeout(240)
@@ -129,6 +130,16 @@ def test_a_person_drives_a_release_with_kubectl_torchfinch(
 def test_without_a_controller_watch_says_that_nobody_looks(cluster: Cluster) -> None:
     with watching(cluster, cluster.kubeconfig) as shows:
         assert shows("no controller has looked at it yet")
+
+
+@pytest.mark.slow
+def test_a_check_without_a_number_is_shown_though_the_api_server_drops_what_is_null(cluster: Cluster) -> None:
+    unknown = Check(name="mean latency", value=None, limit=None, verdict="skip")
+    cluster.patch("canary", "digits", {"status": {"checks": [asdict(unknown)]}}, "--subresource=status")
+    found = cluster.get("canary", "digits")
+    assert newest(found)["checks"] == [asdict(unknown)]
+    with watching(cluster, cluster.kubeconfig) as shows:
+        assert shows("mean latency")
 
 
 @pytest.mark.slow

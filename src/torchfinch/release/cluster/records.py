@@ -11,6 +11,9 @@ from torchfinch.release.cluster.status import read_state
 
 Record = dict[str, Any]
 
+_UNTOLD = {"value": None, "limit": None}
+"""Of what is merged into a resource the API server drops every null."""
+
 
 def newest(found: Object) -> Record:
     """The controller's last look: what its status says.
@@ -28,7 +31,7 @@ def newest(found: Object) -> Record:
         "reason": state.reason,
         "notes": [],
         "trouble": [],
-        "checks": status.get("checks", []),
+        "checks": [{**_UNTOLD, **check} for check in status.get("checks", [])],
         "stable": {**_version(status, "stable"), **asdict(state.total.stable)},
         "canary": {**_version(status, "canary"), **asdict(state.total.canary)},
     }
