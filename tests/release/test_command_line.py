@@ -9,7 +9,8 @@ from typer.testing import CliRunner, Result
 from torchfinch.cli import build
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Request
-from torchfinch.release.local.store import FileStore, last_record, read_history
+from torchfinch.release.history import last_record, read_history
+from torchfinch.release.local.store import FileStore
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.simulation.simulated import World
 from torchfinch.release.state import Phase

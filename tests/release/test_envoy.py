@@ -14,7 +14,7 @@ import pytest
 from release.helpers import HERE, Release, release
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.local.store import read_history
+from torchfinch.release.history import read_history
 from torchfinch.release.simulation.replay import replay
 from torchfinch.release.state import LATENCY_EDGES, Counters, Phase
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from release.helpers import Release, release
 
-from torchfinch.release.local.store import read_history
+from torchfinch.release.history import read_history
 from torchfinch.release.state import Counters, Phase
 
 pytestmark = pytest.mark.slow

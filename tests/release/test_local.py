@@ -13,7 +13,8 @@ from colours import colour_image
 from release.helpers import Release
 from serving.helpers import BIN, MISSING_MODULE, derived_archive, plain_archive, processes_of
 
-from torchfinch.release.local.store import FileStore, read_history
+from torchfinch.release.history import read_history
+from torchfinch.release.local.store import FileStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -122,12 +122,14 @@ def test_json_has_the_counts_of_each_look_that_differs(replay: Callable[..., Res
     assert look["canary"]["requests"] >= 100
 
 
-def test_a_release_of_a_cluster_is_told_to_have_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_that_is_not_here_is_told_how_a_cluster_keeps_its_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(build(), ["canary", "replay", "faces"])
     assert isinstance(result.exception, TorchfinchError)
     assert "no release faces here" in result.exception.message
-    assert "a release of a cluster cannot be replayed" in str(result.exception.hint)
+    assert "torchfinch controller --record" in str(result.exception.hint)
 
 
 def test_only_fields_of_analysis_can_be_set(replay: Callable[..., Result]) -> None:

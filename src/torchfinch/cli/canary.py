@@ -81,7 +81,7 @@ def get(
     """Show where releases stand."""
     from dataclasses import asdict
 
-    from torchfinch.release.local.store import last_record
+    from torchfinch.release.history import last_record
     from torchfinch.release.view import SUMMARY_COLUMNS, summary
 
     stores = [find_release(name)] if name else list_releases()
@@ -100,7 +100,7 @@ def watch(name: Name) -> None:
     """Follow a release that another process controls; ends with Ctrl-C."""
     from rich.live import Live
 
-    from torchfinch.release.local.store import last_record
+    from torchfinch.release.history import last_record
     from torchfinch.release.view import board
 
     store = find_release(name)
@@ -159,7 +159,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """List the decisions of a release with their numbers, canary before stable."""
-    from torchfinch.release.local.store import read_history
+    from torchfinch.release.history import read_history
     from torchfinch.release.view import DECISION_COLUMNS, decision_cells, is_decision
 
     path = find_release(name).history
@@ -214,7 +214,7 @@ def _until(show: "Callable[[Tick], None]", *, until_done: bool) -> "Callable[[Ti
 
 
 def _redraw(live: "Live", store: "FileStore") -> None:
-    from torchfinch.release.local.store import last_record
+    from torchfinch.release.history import last_record
     from torchfinch.release.view import board
 
     record = last_record(store.history)

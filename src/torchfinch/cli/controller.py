@@ -33,6 +33,10 @@ def controller(
     inputs: Annotated[
         Path | None, typer.Option(help="The folder of those that spec.diff names: requests for both versions.")
     ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(help="Keep every look as FOLDER/NAMESPACE/NAME.jsonl, for canary replay.", metavar="FOLDER"),
+    ] = None,
     registry: RegistryUri = None,
 ) -> None:
     """Drive the CanaryReleases of a cluster: one JSON line per decision on stdout; ends when the Lease is lost."""
@@ -43,7 +47,9 @@ def controller(
     api = Api(context)
     home = namespace or api.namespace
     told = outcomes(registry)
-    operator = Operator(api, namespace=None if everywhere else home, workers=workers, outcomes=told, inputs=inputs)
+    operator = Operator(
+        api, namespace=None if everywhere else home, workers=workers, outcomes=told, inputs=inputs, records=record
+    )
     with _page(api, None if everywhere else home, port=dashboard) if dashboard else nullcontext():
         if alone:
             operator.run()

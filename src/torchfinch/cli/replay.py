@@ -1,24 +1,27 @@
 """`torchfinch canary replay`: a recorded release, judged by another rule."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from torchfinch.cli.releases import Name, find_release
+from torchfinch.cli.releases import find_release
 from torchfinch.cli.settings import pairs
 from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
-    from torchfinch.release.local.store import FileStore
     from torchfinch.release.simulation.replay import Look, Rejudged
 
 _FIELD = "analysis."
 
 
 def replay(
-    name: Name,
+    name: Annotated[
+        str,
+        typer.Argument(help="A release here, or a file that torchfinch controller --record keeps.", show_default=False),
+    ],
     policy: Annotated[
         Literal["required", "sequential"] | None, typer.Option(help="The policy to judge by; else the recorded one.")
     ] = None,
@@ -29,12 +32,12 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per release.")] = False,
 ) -> None:
     """Judge recorded releases by another policy or other limits: which looks differ, and how each would have ended."""
-    from torchfinch.release.local.store import read_history
+    from torchfinch.release.history import read_history
     from torchfinch.release.simulation.replay import rejudge
     from torchfinch.release.view import REJUDGED_COLUMNS, rejudged_line, rejudged_rows
 
     changes = {**_changes(settings), **({"policy": policy} if policy else {})}
-    path = _recorded(name).history
+    path = _recorded(name)
     found = rejudge(read_history(path), changes) if path.exists() else []
     if not found:
         err.print(f"nothing of {name} is recorded yet")
@@ -47,11 +50,14 @@ def replay(
         out.print(rejudged_line(release), markup=False, soft_wrap=True)
 
 
-def _recorded(name: str) -> "FileStore":
+def _recorded(name: str) -> Path:
+    """The history of a release here, or the file itself."""
+    if Path(name).is_file():
+        return Path(name)
     try:
-        return find_release(name)
+        return find_release(name).history
     except TorchfinchError as error:
-        hint = "a release of a cluster cannot be replayed: its controller does not keep the counters of every look"
+        hint = "for a release of a cluster name the file that torchfinch controller --record FOLDER keeps"
         raise TorchfinchError(error.message, hint) from error
 
 

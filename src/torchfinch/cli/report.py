@@ -14,7 +14,8 @@ def report(
     run: Annotated[Folders, typer.Option(help="Run folder of a training; default: every one in runs/.")] = None,
     loadtest: Annotated[Folders, typer.Option(help="Folder of a load test; default: reports/loadtest*.")] = None,
     release: Annotated[
-        Folders, typer.Option(help="Folder of a release; default: every one in .torchfinch/releases/.")
+        Folders,
+        typer.Option(help="Folder or recorded file of a release; default: every one in .torchfinch/releases/."),
     ] = None,
     image: Annotated[
         list[str] | None, typer.Option(help="Image to show, with a caption if you like.", metavar="FILE[=CAPTION]")

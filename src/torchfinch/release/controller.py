@@ -179,7 +179,8 @@ class Controller:
         quiet = state.phase not in UNDERWAY and not tick.decision.actions and self._recorded.get("news") == news
         if quiet:
             return
-        self._store.append(record(tick, before=before, known=self._recorded))
+        known = self._recorded if state.started == before.started else {}  # so that each release can be read alone
+        self._store.append(record(tick, before=before, known=known))
         self._recorded = {"news": news, "spec": tick.spec, "state": state}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.release.local.store import read_history
+from torchfinch.release.history import read_history
 from torchfinch.report.charts import Axis, Chart, Event, Series, clock_axis, draw
 from torchfinch.report.decisions import CLAIMS, TONES, Record, Turn
 from torchfinch.report.intervals import Interval
@@ -41,26 +41,26 @@ class Release:
 
 @dataclass(frozen=True)
 class Folder:
-    """A release folder and the releases that went through it, oldest first."""
+    """A history of one name, and the releases that went through it, oldest first."""
 
     name: str
     releases: tuple[Release, ...]
 
 
 def read_releases(folder: Path) -> Folder:
-    """Read the history that a controller left in `folder`.
+    """Read the history that a controller left in `folder`, which may be the file itself.
 
     Raises:
         TorchfinchError: there is none, or it is not one.
     """
-    path = folder / "history.jsonl"
+    path = folder if folder.is_file() else folder / "history.jsonl"
     if not path.is_file():
         raise TorchfinchError(f"{folder} is no release folder: it has no history.jsonl", "torchfinch canary run --help")
     with reading(path, what="history of a release", hint="torchfinch canary run --help"):
         releases = tuple(map(release, by_release(read_history(path))))
     if not releases:
         raise TorchfinchError(f"{path} has nothing in it", "torchfinch canary run --help")
-    return Folder(name=folder.resolve().name, releases=releases)
+    return Folder(name=folder.resolve().stem, releases=releases)
 
 
 def by_release(records: Sequence[Record]) -> list[list[Record]]:

@@ -193,12 +193,13 @@ class Controller:
 
     def __init__(self, kubeconfig: Path, log: Path) -> None:
         self._kubeconfig, self._log = kubeconfig, log
+        self.looks = log.parent / "looks"
         self.start()
 
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [str(BIN / "torchfinch"), "controller"],
+                [str(BIN / "torchfinch"), "controller", "--record", str(self.looks)],
                 env={**os.environ, "KUBECONFIG": str(self._kubeconfig)},
                 stdout=log,
                 stderr=log,

@@ -10,6 +10,9 @@ from release.cluster.place import ROOT, Cluster, Controller, World
 from waiting import within
 
 from torchfinch.release.cluster.crd import definition
+from torchfinch.release.history import read_history
+from torchfinch.release.simulation.replay import rejudge
+from torchfinch.report.releases import read_releases
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -42,6 +45,27 @@ def test_a_good_version_is_promoted_and_a_failing_one_is_taken_back(
     assert "error rate" in cluster("get", "events.events.k8s.io")
     decided = [json.loads(line) for line in controller.log.splitlines() if line.startswith("{")]
     assert any(check["verdict"] == "fail" for line in decided for check in line.get("checks", []))
+
+
+def test_every_look_is_recorded_to_be_judged_by_another_rule_and_a_full_disk_stops_no_rollback(
+    cluster: Cluster, world: World, controller: Controller
+) -> None:
+    world.error_rate |= {"2.0": 0.03, "3.0": 0.3}
+    cluster.release_version("2.0")
+    cluster.wait("Promoted")
+    recorded = controller.looks / cluster.namespace / "digits.jsonl"
+    [release] = rejudge(read_history(recorded), {"maxErrorRate": 0.01})
+    assert release.outcome == "Promoted"
+    assert release.back
+    assert release.back.weight == 25
+    [page] = read_releases(recorded).releases
+    assert page.outcome == "Promoted"
+
+    recorded.rename(recorded.with_suffix(".whole"))
+    recorded.mkdir()  # stands for any fault of the disk
+    cluster.release_version("3.0")
+    cluster.wait("RolledBack")
+    assert controller.log.count("a look is not recorded") == 1
 
 
 def test_whoever_waits_for_the_version_and_then_for_the_promotion_is_not_told_of_the_one_before(

@@ -5,6 +5,7 @@ from typing import Any
 import yaml
 
 from torchfinch.release.cluster.kinds import RELEASES
+from torchfinch.release.manifest.backends import HERE
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase
 
@@ -191,7 +192,7 @@ def _structural(schema: Schema, models: dict[str, Schema]) -> Schema:
 
 def _united(kinds: list[Schema]) -> Schema:
     """The routes of a cluster as one object, told apart by `kind`."""
-    kinds = [kind for kind in kinds if kind["properties"]["kind"]["enum"] != ["Envoy"]]
+    kinds = [kind for kind in kinds if kind["properties"]["kind"]["enum"][0] not in HERE]
     properties = {name: each for kind in kinds for name, each in kind["properties"].items()}
     properties["kind"] = {"type": "string", "enum": [kind["properties"]["kind"]["enum"][0] for kind in kinds]}
     return {"type": "object", "properties": properties, "required": ["kind"]}

@@ -46,10 +46,12 @@ class Operator:
         workers: int = 8,
         outcomes: Outcomes | None = None,
         inputs: Path | None = None,
+        records: Path | None = None,
         log: TextIO = sys.stdout,
     ) -> None:
         self._api = api
         self._inputs = inputs
+        self._records = records
         self._outcomes = outcomes
         self._log = log
         self._workers = workers
@@ -131,6 +133,7 @@ class Operator:
             view=lambda: router.view,
             measured=lambda: evidence.problem,
             log=self._log,
+            records=self._records,
         )
         return Controller(
             read_spec=read_spec,

@@ -27,7 +27,7 @@ from torchfinch.release.cluster.workloads import (
     unlike,
 )
 from torchfinch.release.decision.baseline import can_serve
-from torchfinch.release.manifest.backends import EnvoyRoute, HTTPRoute, Replicas, Source
+from torchfinch.release.manifest.backends import EnvoyRoute, HTTPRoute, InProcess, Replicas, Source
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import Arm, Mark, Role
 
@@ -166,8 +166,8 @@ class ClusterRouter:
         if isinstance(spec.route, Replicas):
             canary = self._unclaimed(DEPLOYMENTS, self._deployment(spec, "canary"))
             return Ratio(self._deployment(spec, "stable"), canary)
-        if isinstance(spec.route, EnvoyRoute):
-            raise TorchfinchError("spec.route.kind Envoy is for one machine", "torchfinch canary run MANIFEST")
+        if isinstance(spec.route, EnvoyRoute | InProcess):
+            raise TorchfinchError(f"spec.route.kind {spec.route.kind} is for one machine", "kind: HTTPRoute")
         speaks = dialect(spec.route)
         route = self._unclaimed(speaks.kind, self._object(speaks.kind, spec.route.name))
         backends = _source(spec, "stable").backend, _source(spec, "canary").backend

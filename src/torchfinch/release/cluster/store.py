@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 from torchfinch.release.adapters import Request, View
@@ -11,6 +12,7 @@ from torchfinch.release.cluster.api import Api, ApiError, Object
 from torchfinch.release.cluster.cache import Cache
 from torchfinch.release.cluster.kinds import EVENTS, RELEASES
 from torchfinch.release.cluster.status import DECISIONS, build_status, moment, read_state, refused, settled
+from torchfinch.release.history import append_record, put_aside
 from torchfinch.release.manifest.spec import Spec
 from torchfinch.release.state import UNDERWAY, Phase, State
 from torchfinch.release.view import is_decision
@@ -19,7 +21,7 @@ _WARNINGS = {str(Phase.ROLLING_BACK), str(Phase.ROLLED_BACK)}
 
 
 class StatusStore:
-    """What is remembered of one release."""
+    """What is remembered of one release; with `records` every look too, in that folder as `NAMESPACE/NAME.jsonl`."""
 
     def __init__(
         self,
@@ -31,6 +33,7 @@ class StatusStore:
         view: Callable[[], View | None],
         measured: Callable[[], str],
         log: TextIO = sys.stdout,
+        records: Path | None = None,
     ) -> None:
         self._api = api
         self._cache = cache
@@ -39,6 +42,8 @@ class StatusStore:
         self._view = view
         self._measured = measured
         self._log = log
+        self._history = records / namespace / f"{name}.jsonl" if records else None
+        self._unrecorded = ""
         self._before: dict[str, Any] | None = None
         self._decided: list[Object] = []
         self._checks: list[Object] | None = None
@@ -90,6 +95,8 @@ class StatusStore:
 
     def append(self, record: dict[str, Any]) -> None:
         """Log a turn that decided something, keep it for the status, and tell it as an Event."""
+        if self._history:
+            self._keep(self._history, record)
         if record["checks"] or record["phase"] in UNDERWAY:  # after its end, those that ended it stay to be read
             self._checks = record["checks"]
         news = is_decision(record, self._before or {**record, **self._known()})
@@ -106,6 +113,20 @@ class StatusStore:
         }
         self._decided.append({"time": moment(record["time"]), **summary, **counted, "notes": why})
         self._tell(record["phase"], why)
+
+    def _keep(self, history: Path, record: dict[str, Any]) -> None:
+        """Add the look to its history; a disk that is full stops no decision, and is told once."""
+        trouble = ""
+        try:
+            history.parent.mkdir(parents=True, exist_ok=True)
+            if record["input"].keys() >= {"spec", "state"}:  # one that can be decided again without those before it
+                put_aside(history)
+            append_record(history, record)
+        except OSError as error:
+            trouble = f"a look is not recorded: {error}"
+        if trouble and trouble != self._unrecorded:
+            self._say(trouble)
+        self._unrecorded = trouble
 
     def _known(self) -> dict[str, Any]:
         """What an earlier controller said last: a start is no news."""
@@ -140,7 +161,10 @@ class StatusStore:
         try:
             self._api.create(EVENTS.path(self._namespace), event)
         except ApiError as error:  # an Event that is lost changes no decision
-            print(json.dumps({"release": self.name, "trouble": str(error)}), file=self._log)
+            self._say(str(error))
+
+    def _say(self, trouble: str) -> None:
+        print(json.dumps({"release": self.name, "trouble": trouble}), file=self._log, flush=True)
 
     def _found(self) -> Object:
         found = self._cache.get(RELEASES, self._namespace, self._name)

@@ -236,7 +236,8 @@ def edge(spec: Spec) -> EnvoyRoute:
         TorchfinchError: the manifest is for a cluster.
     """
     if not isinstance(spec.route, EnvoyRoute):
-        raise TorchfinchError(f"spec.route.kind {spec.route.kind} is for a cluster", "kubectl apply -f MANIFEST")
+        hint = "torchfinch.release.inprocess" if spec.route.kind == "InProcess" else "kubectl apply -f MANIFEST"
+        raise TorchfinchError(f"spec.route.kind {spec.route.kind} is not for this command", hint)
     for name, source in (("stable", spec.stable), ("canary", spec.canary)):
         if source and not source.archive:
             raise TorchfinchError(f"spec.{name} names a Deployment; on one machine it names an archive")

@@ -1,7 +1,6 @@
 """A release's folder: state, history, a person's request, and the lock that keeps a second controller out."""
 
 import fcntl
-import json
 import os
 import time
 import uuid
@@ -15,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.release.adapters import Request
+from torchfinch.release.history import append_record, put_aside
 from torchfinch.release.manifest.spec import Action, Spec
 from torchfinch.release.state import State
 
@@ -22,9 +22,6 @@ Value = TypeVar("Value")
 
 _STATE = TypeAdapter(State)
 _REQUEST = TypeAdapter(Request)
-_LAST_BYTES = 256 * 1024
-_HISTORY_BYTES = 64 * 2**20
-"""A longer history is put aside as `history.1.jsonl` when it is next opened."""
 
 
 def release_folder(name: str, *, home: Path) -> Path:
@@ -61,13 +58,8 @@ class FileStore:
         """Nothing: whoever starts the controller is told by its error."""
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line to the history and see it written; a half line that a kill left is ended first."""
-        line = json.dumps(record, separators=(",", ":")) + "\n"
-        with self.history.open("ab+") as stream:
-            if _ends_amid_line(stream):
-                line = "\n" + line
-            stream.write(line.encode())
-            stream.flush()
+        """Add one line to the history."""
+        append_record(self.history, record)
 
     def request(self) -> Request:
         """What a person asked for last."""
@@ -103,7 +95,7 @@ class FileStore:
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
-            self._put_history_aside()
+            put_aside(self.history)
             yield
 
     @property
@@ -117,10 +109,6 @@ class FileStore:
         except BlockingIOError:
             return True
         return False
-
-    def _put_history_aside(self) -> None:
-        if self.history.exists() and self.history.stat().st_size > _HISTORY_BYTES:
-            self.history.replace(self.folder / "history.1.jsonl")
 
     def _read(self, name: str, kind: TypeAdapter[Value]) -> Value | None:
         path = self.folder / name
@@ -141,33 +129,3 @@ def _lock(stream: IO[str]) -> bool:
             return True
         time.sleep(0.03)
     return False
-
-
-def _ends_amid_line(stream: Any) -> bool:
-    if stream.seek(0, os.SEEK_END) == 0:
-        return False
-    stream.seek(-1, os.SEEK_END)
-    return bool(stream.read(1) != b"\n")
-
-
-def last_record(path: Path) -> dict[str, Any] | None:
-    """The newest whole line of a history, or None."""
-    if not path.exists():
-        return None
-    with path.open("rb") as stream:
-        stream.seek(max(stream.seek(0, os.SEEK_END) - _LAST_BYTES, 0))
-        lines = stream.read().splitlines()
-    return next((record for record in map(_parse, reversed(lines)) if record), None)
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """The lines of a history, oldest first; a half line that a kill left is passed over."""
-    return [record for record in map(_parse, path.read_bytes().splitlines()) if record]
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None

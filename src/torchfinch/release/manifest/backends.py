@@ -63,6 +63,16 @@ class Replicas(Fields):
     kind: Literal["Replicas"]
 
 
+class InProcess(Fields):
+    """One process: both versions are predictors of a `CanaryDeployment`, which no manifest file is for."""
+
+    kind: Literal["InProcess"]
+
+
+HERE = frozenset({"Envoy", "InProcess"})
+"""Kinds of routes that are on one machine."""
+
+
 def _kind(route: Any) -> str:
     return str(route.get("kind", "Envoy")) if isinstance(route, dict) else str(getattr(route, "kind", "Envoy"))
 
@@ -72,11 +82,13 @@ ROUTES: dict[str | int, type[Fields]] = {
     "HTTPRoute": HTTPRoute,
     "VirtualService": VirtualService,
     "Replicas": Replicas,
+    "InProcess": InProcess,
 }
 Route = Annotated[
     Annotated[EnvoyRoute, Tag("Envoy")]
     | Annotated[HTTPRoute, Tag("HTTPRoute")]
     | Annotated[VirtualService, Tag("VirtualService")]
-    | Annotated[Replicas, Tag("Replicas")],
+    | Annotated[Replicas, Tag("Replicas")]
+    | Annotated[InProcess, Tag("InProcess")],
     Discriminator(_kind),
 ]
