@@ -7,7 +7,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from torchfinch.cli import build
-from torchfinch.release.simulation.simulate import Outcome, Scenario
+from torchfinch.release.simulation.simulate import Outcome
+from torchfinch.release.simulation.traffic import Scenario
 from torchfinch.report.simulation import COLOURS, simulation_chart
 
 SVG = "{http://www.w3.org/2000/svg}"

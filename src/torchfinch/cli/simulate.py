@@ -34,7 +34,7 @@ def simulate(
                 print(json.dumps(asdict(outcome)))
         found = {outcome.policy: _cell(outcome) for outcome in outcomes}
         what = [f"{scenario.stable:.1%} → {scenario.canary:.1%}", f"{scenario.weight} %", scenario.errors]
-        what[0] = what[0] if scenario.latency == 1 else f"latency x{scenario.latency:g}"
+        what[0] = what[0] if scenario.latency is None else f"latency x{scenario.latency:g}"
         rows.append((*what, *(found.get(policy, "-") for policy in _POLICIES)))
     if not as_json:
         out.print(table(("stable → canary", "weight", "errors", *_POLICIES), rows))

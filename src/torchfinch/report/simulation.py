@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from torchfinch.release.simulation.simulate import Outcome, Scenario
+from torchfinch.release.simulation.simulate import Outcome
+from torchfinch.release.simulation.traffic import Scenario
 from torchfinch.report.render import render_page
 from torchfinch.report.words import number
 
@@ -82,15 +83,15 @@ def _marks(found: Iterator[Outcome], place: Callable[[Outcome], float | None]) -
 
 
 def _worse(scenario: Scenario) -> bool:
-    return scenario.canary > scenario.stable or scenario.latency >= 2
+    return scenario.canary > scenario.stable or (scenario.latency or 1) >= 2
 
 
 def _family(scenario: Scenario) -> str:
-    return _FAMILIES[scenario.errors] if scenario.latency == 1 else "latency"
+    return _FAMILIES[scenario.errors] if scenario.latency is None else "latency"
 
 
 def _label(scenario: Scenario) -> str:
-    if scenario.latency != 1:
+    if scenario.latency is not None:
         return f"x {scenario.latency:g}, weight {scenario.weight}"
     rates = [f"{100 * rate:g}" for rate in dict.fromkeys((scenario.stable, scenario.canary))]
     return f"{' → '.join(rates)} %, weight {scenario.weight}"

@@ -118,6 +118,11 @@ class World:
         with self._change("balance"):
             self._share_out()
 
+    def remark(self, spec: Spec, mark: Mark) -> None:  # noqa: ARG002  the protocol's
+        """The mark alone."""
+        with self._change("remark"):
+            self.mark = mark
+
     def _share_out(self) -> None:
         share = baseline_share(weight=self.weight, mirror=self.mirror)
         serves = self.baseline and can_serve(self.baseline, stable=self.stable)
