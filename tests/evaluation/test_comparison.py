@@ -55,6 +55,50 @@ def test_a_worked_example_by_hand() -> None:
     assert result.effect_interval == pytest.approx((0.667, 4.392), abs=5e-3)
 
 
+def test_alpha_decides_the_claim_and_how_wide_the_interval_is() -> None:
+    usual, strict = (compare_folds(FIRST, SECOND, alpha=alpha) for alpha in (0.05, 0.01))
+    assert usual.interval
+    assert strict.interval
+
+    assert usual.p_corrected == strict.p_corrected == pytest.approx(0.01958, abs=5e-5)
+    assert usual.interval[0] > 0 > strict.interval[0]
+    assert "95 % interval" in claim_of_folds(usual, names=NAMES, metric="accuracy")
+    claim = claim_of_folds(strict, names=NAMES, metric="accuracy")
+    assert claim.startswith("It may not be claimed that either is better")
+    assert "99 % interval" in claim
+    assert "uncorrected p = 0.0048" in claim
+
+
+def test_alpha_is_heeded_for_answers_and_errors_too() -> None:
+    targets = np.zeros(100, dtype=int)
+    worse = np.where(np.arange(100) < 6, 1, 0)  # McNemar p = 2 / 2**6 = 0.03
+    claims = [
+        claim_of_answers(compare_answers(targets, targets, worse, alpha=alpha), names=NAMES) for alpha in (0.05, 0.02)
+    ]
+    assert [claim.startswith("It may be claimed") for claim in claims] == [True, False]
+    assert "98 % interval" in claims[1]
+
+    truth = np.zeros(50)
+    near = np.random.default_rng(0).normal(size=50)
+    narrow, wide = (compare_errors(truth, near, near[::-1], alpha=alpha).interval for alpha in (0.5, 0.01))
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.05, 5.0, math.nan])
+def test_an_alpha_that_is_no_share_is_told(alpha: float) -> None:
+    said = rf"alpha is {alpha} .*between 0 and 1"
+    with pytest.raises(TorchfinchError, match=said):
+        compare_folds(FIRST, SECOND, alpha=alpha)
+    with pytest.raises(TorchfinchError, match=said):
+        compare_answers([0, 1], [0, 1], [0, 1], alpha=alpha)
+    with pytest.raises(TorchfinchError, match=said):
+        compare_errors(FIRST, FIRST, SECOND, alpha=alpha)
+
+
+def test_the_share_of_a_k_fold_cross_validation_is_known() -> None:
+    assert compare_folds(FIRST, SECOND) == compare_folds(FIRST, SECOND, test_share=1 / 4)
+
+
 def test_a_lower_loss_is_better() -> None:
     assert compare_folds(FIRST, SECOND, test_share=0.25, lower_is_better=True).difference == pytest.approx(-0.004)
 

@@ -28,6 +28,9 @@ def compare(
     data: Annotated[
         str | None, typer.Option(help="Of runs and archives: a folder of images or a recipe, as in evaluate.")
     ] = None,
+    alpha: Annotated[
+        float, typer.Option(help="A p-value below it is called a difference, and intervals hold 1 - alpha.")
+    ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare two cross-validations fold by fold, or two trained models image by image on one test set."""
@@ -38,7 +41,7 @@ def compare(
     if any(folds) and not all(folds):
         raise TorchfinchError(f"{first} and {second} are of different kinds", "give two of one kind")
     compared: tuple[FoldComparison | TestSetComparison | ErrorComparison, str, list[Names]]
-    compared = _folds(first, second, metric) if any(folds) else _models(first, second, data)
+    compared = _folds(first, second, metric, alpha) if any(folds) else _models(first, second, data, alpha)
     result, claim, rows = compared
     if as_json:
         out.print_json(data={**result.to_dict(), "claim": claim})
@@ -47,7 +50,7 @@ def compare(
     out.print(f"\n{claim}", markup=False, soft_wrap=True)
 
 
-def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldComparison, str, list[Names]]:
+def _folds(first: Path, second: Path, metric: str | None, alpha: float) -> tuple[FoldComparison, str, list[Names]]:
     from torchfinch.evaluation import claim_of_folds, compare_folds, read_cross_validation
     from torchfinch.evaluation.folds import LOWER_IS_BETTER
 
@@ -58,6 +61,7 @@ def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldCompariso
     result = compare_folds(
         one.scores(metric),
         other.scores(metric),
+        alpha=alpha,
         test_share=one.test_share,
         lower_is_better=metric in LOWER_IS_BETTER,
     )
@@ -68,8 +72,8 @@ def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldCompariso
         for name, each in zip(names, (one, other), strict=True)
     ]
     rows += [
-        ("difference", _span(result.difference, result.interval)),
-        ("in standard deviations (Cohen's d)", _span(result.effect, result.effect_interval, digits=2)),
+        ("difference", _span(result.difference, result.interval, alpha)),
+        ("in standard deviations (Cohen's d)", _span(result.effect, result.effect_interval, alpha, digits=2)),
         ("paired t-test", _t(result.t_plain, result.p_plain)),
         ("Nadeau and Bengio's corrected t-test", _t(result.t_corrected, result.p_corrected)),
     ]
@@ -77,7 +81,7 @@ def _folds(first: Path, second: Path, metric: str | None) -> tuple[FoldCompariso
 
 
 def _models(
-    first: Path, second: Path, data: str | None
+    first: Path, second: Path, data: str | None, alpha: float
 ) -> tuple[TestSetComparison | ErrorComparison, str, list[Names]]:
     from torchfinch.evaluation import load_model, outputs
 
@@ -91,7 +95,7 @@ def _models(
         outputs(model.network, images.pixels, preprocessing=model.preprocessing)
         for model, images in ((one, tested), (other, again))
     ]
-    return (_errors if one.regression else _answers)(tested, rows, _names(one.name, other.name))
+    return (_errors if one.regression else _answers)(tested, rows, _names(one.name, other.name), alpha)
 
 
 def _same_images(one: Model, other: Model, data: str | None) -> tuple[Tested, Tested]:
@@ -108,26 +112,30 @@ def _same_images(one: Model, other: Model, data: str | None) -> tuple[Tested, Te
     return tested, again
 
 
-def _errors(tested: Tested, outputs: list[Tensor], names: Names) -> tuple[ErrorComparison, str, list[Names]]:
+def _errors(
+    tested: Tested, outputs: list[Tensor], names: Names, alpha: float
+) -> tuple[ErrorComparison, str, list[Names]]:
     from torchfinch.evaluation import claim_of_errors, compare_errors
 
-    result = compare_errors(tested.targets, *outputs)
+    result = compare_errors(tested.targets, *outputs, alpha=alpha)
     rows = [
         (f"{names[0]}: mean absolute error", f"{result.first:.4f} of {tested.source}"),
         (f"{names[1]}: mean absolute error", f"{result.second:.4f}"),
-        ("difference", f"{_span(result.difference, result.interval)} (paired bootstrap)"),
+        ("difference", f"{_span(result.difference, result.interval, alpha)} (paired bootstrap)"),
     ]
     return result, claim_of_errors(result, names=names), rows
 
 
-def _answers(tested: Tested, outputs: list[Tensor], names: Names) -> tuple[TestSetComparison, str, list[Names]]:
+def _answers(
+    tested: Tested, outputs: list[Tensor], names: Names, alpha: float
+) -> tuple[TestSetComparison, str, list[Names]]:
     from torchfinch.evaluation import claim_of_answers, compare_answers
 
-    result = compare_answers(tested.targets, *(rows.argmax(dim=1) for rows in outputs))
+    result = compare_answers(tested.targets, *(rows.argmax(dim=1) for rows in outputs), alpha=alpha)
     rows = [
         (f"{names[0]}: accuracy", f"{result.first:.4f} of {tested.source}"),
         (f"{names[1]}: accuracy", f"{result.second:.4f}"),
-        ("difference", f"{_span(result.difference, result.interval)} (paired bootstrap)"),
+        ("difference", f"{_span(result.difference, result.interval, alpha)} (paired bootstrap)"),
         ("right alone", f"{names[0]} {result.only_first}, {names[1]} {result.only_second}"),
         ("odds ratio", _odds(result)),
         ("McNemar's exact test", _p(result.p)),
@@ -139,17 +147,21 @@ def _names(first: str, second: str) -> Names:
     return (first, second) if first != second else (f"{first} (first)", f"{second} (second)")
 
 
-def _span(value: float | None, interval: tuple[float, float] | None, *, digits: int = 4, sign: str = "+") -> str:
+def _span(
+    value: float | None, interval: tuple[float, float] | None, alpha: float, *, digits: int = 4, sign: str = "+"
+) -> str:
+    from torchfinch.evaluation.claim import shown
+
     if value is None or interval is None:
         return "the same in every fold" if value is None else f"{value:{sign}.{digits}f}"
     low, high = (f"{end:{sign}.{digits}f}" for end in interval)
-    return f"{value:{sign}.{digits}f}, 95 % interval {low} to {high}"
+    return f"{value:{sign}.{digits}f}, {shown(alpha)} {low} to {high}"
 
 
 def _odds(result: TestSetComparison) -> str:
     if not result.only_first + result.only_second:
         return "none: neither has an image right that the other has wrong"
-    return _span(result.odds_ratio, result.odds_interval, digits=2, sign="")
+    return _span(result.odds_ratio, result.odds_interval, result.alpha, digits=2, sign="")
 
 
 def _t(statistic: float | None, p: float | None) -> str:

@@ -1,8 +1,6 @@
 """What may be claimed of a comparison, and what not, in one sentence."""
 
-from torchfinch.evaluation.comparison import ALPHA, ErrorComparison, FoldComparison, Interval, TestSetComparison
-
-_SURE = f"{100 * (1 - ALPHA):.0f} % interval"
+from torchfinch.evaluation.comparison import ErrorComparison, FoldComparison, TestSetComparison
 
 
 def claim_of_folds(comparison: FoldComparison, *, names: tuple[str, str], metric: str) -> str:
@@ -12,15 +10,15 @@ def claim_of_folds(comparison: FoldComparison, *, names: tuple[str, str], metric
             f"Nothing may be claimed: all folds differ by {comparison.difference:+.4f} in {metric}, and a test "
             "goes by how much the folds vary."
         )
-    numbers = f"{_span(comparison.difference, comparison.interval)}, corrected p = {_p(comparison.p_corrected)}"
-    if comparison.p_corrected < ALPHA:
+    numbers = f"{_span(comparison)}, corrected p = {_p(comparison.p_corrected)}"
+    if comparison.p_corrected < comparison.alpha:
         better, worse = names if comparison.difference < 0 else names[::-1]
         return (
             f"It may be claimed that {better} is better than {worse} in {metric} when trained on data like this "
             f"({numbers}), but not for other data, nor for much larger training sets."
         )
     plain = ""
-    if comparison.p_plain < ALPHA:
+    if comparison.p_plain < comparison.alpha:
         plain = f" (uncorrected p = {_p(comparison.p_plain)}, as if the training sets did not overlap)"
     return (
         f"It may not be claimed that either is better in {metric}: {numbers}{plain}; "
@@ -30,8 +28,8 @@ def claim_of_folds(comparison: FoldComparison, *, names: tuple[str, str], metric
 
 def claim_of_answers(comparison: TestSetComparison, *, names: tuple[str, str]) -> str:
     """On two networks as they are: their recipes might do otherwise with another seed."""
-    numbers = f"{_span(comparison.difference, comparison.interval)}, McNemar p = {_p(comparison.p)}"
-    if comparison.p < ALPHA:
+    numbers = f"{_span(comparison)}, McNemar p = {_p(comparison.p)}"
+    if comparison.p < comparison.alpha:
         better, worse = names if comparison.difference < 0 else names[::-1]
         return (
             f"It may be claimed that {better} answers more images right than {worse} on images like these ({numbers}), "
@@ -44,7 +42,7 @@ def claim_of_answers(comparison: TestSetComparison, *, names: tuple[str, str]) -
 
 def claim_of_errors(comparison: ErrorComparison, *, names: tuple[str, str]) -> str:
     """On two regressors as they are, by whether the interval holds 0."""
-    numbers = _span(comparison.difference, comparison.interval)
+    numbers = _span(comparison)
     low, high = comparison.interval
     if low <= 0 <= high:
         return f"It may not be claimed that either errs less: {numbers}; nor is it shown that they are equal."
@@ -55,8 +53,15 @@ def claim_of_errors(comparison: ErrorComparison, *, names: tuple[str, str]) -> s
     )
 
 
-def _span(difference: float, interval: Interval) -> str:
-    return f"difference {difference:+.4f}, {_SURE} {interval[0]:+.4f} to {interval[1]:+.4f}"
+def shown(alpha: float) -> str:
+    """What an interval of a comparison is called: `95 % interval`."""
+    return f"{100 * (1 - alpha):.4g} % interval"
+
+
+def _span(comparison: FoldComparison | TestSetComparison | ErrorComparison) -> str:
+    assert comparison.interval
+    low, high = comparison.interval
+    return f"difference {comparison.difference:+.4f}, {shown(comparison.alpha)} {low:+.4f} to {high:+.4f}"
 
 
 def _p(value: float) -> str:

@@ -14,7 +14,7 @@ from scipy.stats import binomtest, bootstrap, t
 from torchfinch.errors import TorchfinchError
 
 ALPHA = 0.05
-"""A p-value below it is called a difference; intervals hold 1 - ALPHA."""
+"""Unless another one is given."""
 _RESAMPLES = 9999
 _VALUES_AT_ONCE = 5_000_000  # of resampled differences in memory
 
@@ -43,6 +43,8 @@ class FoldComparison:
     """Cohen's d of paired scores: mean difference over the standard deviation of the differences."""
     effect_interval: Interval | None = None
     """That of the difference, in the same unit."""
+    alpha: float = ALPHA
+    """A p-value below it is called a difference, and intervals hold 1 - alpha."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -70,6 +72,8 @@ class TestSetComparison:
     odds_ratio: float
     """`only_second / only_first`: the effect; infinite where the first is never right alone."""
     odds_interval: Interval
+    alpha: float = ALPHA
+    """As of folds."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON; what is infinite or undefined is `None`."""
@@ -91,6 +95,8 @@ class ErrorComparison:
     """How much smaller the second's is."""
     interval: Interval
     """Of the difference, by a paired bootstrap over the images."""
+    alpha: float = ALPHA
+    """As of folds."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, for JSON."""
@@ -98,13 +104,22 @@ class ErrorComparison:
 
 
 def compare_folds(
-    first: ArrayLike, second: ArrayLike, *, test_share: float, lower_is_better: bool = False
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    alpha: float = ALPHA,
+    test_share: float | None = None,
+    lower_is_better: bool = False,
 ) -> FoldComparison:
-    """Compare the scores of the same k folds; `test_share` is tested images per trained one, 1 / (k - 1) for k folds.
+    """Compare the scores of the same k folds; a p-value below `alpha` is called a difference.
+
+    `test_share` is tested images per trained one: 1 / (k - 1) if not given, as of a k-fold cross-validation.
 
     Raises:
-        TorchfinchError: there are fewer than two folds, not the same number for both, or a score is no number.
+        TorchfinchError: there are fewer than two folds, not the same number for both, a score is no number, or `alpha`
+            is none between 0 and 1.
     """
+    _check(alpha)
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if one.shape != other.shape or one.ndim != 1 or len(one) < 2:
         raise TorchfinchError(
@@ -116,9 +131,10 @@ def compare_folds(
     mean, sd, folds = float(differences.mean()), float(differences.std(ddof=1)), len(differences)
     means: dict[str, Any] = {"first": float(one.mean()), "second": float(other.mean()), "difference": mean}
     if sd <= 1e-12:
-        return FoldComparison(**means)
-    plain, corrected = (mean / (sd * math.sqrt(1 / folds + share)) for share in (0, test_share))
-    reach = float(t.ppf(1 - ALPHA / 2, folds - 1)) * sd * math.sqrt(1 / folds + test_share)
+        return FoldComparison(**means, alpha=alpha)
+    overlap = 1 / (folds - 1) if test_share is None else test_share
+    plain, corrected = (mean / (sd * math.sqrt(1 / folds + share)) for share in (0, overlap))
+    reach = float(t.ppf(1 - alpha / 2, folds - 1)) * sd * math.sqrt(1 / folds + overlap)
     low, high = mean - reach, mean + reach
     return FoldComparison(
         **means,
@@ -129,15 +145,19 @@ def compare_folds(
         p_corrected=float(2 * t.sf(abs(corrected), folds - 1)),
         effect=mean / sd,
         effect_interval=(low / sd, high / sd),
+        alpha=alpha,
     )
 
 
-def compare_answers(targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> TestSetComparison:
-    """Compare the answers of two classifiers to the same images, all of shape (N,).
+def compare_answers(
+    targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA, seed: int = 0
+) -> TestSetComparison:
+    """Compare the answers of two classifiers to the same images, all of shape (N,); `alpha` as in `compare_folds`.
 
     Raises:
-        TorchfinchError: there are fewer than two images, or not the same number of each.
+        TorchfinchError: there are fewer than two images, not the same number of each, or `alpha` is none.
     """
+    _check(alpha)
     truth, one, other = (np.asarray(values) for values in (targets, first, second))
     if len(truth) < 2 or not truth.shape == one.shape == other.shape:
         raise TorchfinchError(
@@ -146,27 +166,33 @@ def compare_answers(targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, 
     right = np.stack([one == truth, other == truth]).astype(np.float64)
     differences = right[1] - right[0]
     only_first, only_second = int((differences < 0).sum()), int((differences > 0).sum())
-    p, interval = _mcnemar(only_first, only_second)
+    p, interval = _mcnemar(only_first, only_second, alpha)
     return TestSetComparison(
         samples=len(truth),
         first=float(right[0].mean()),
         second=float(right[1].mean()),
         difference=float(differences.mean()),
-        interval=_bootstrap(differences, seed),
+        interval=_bootstrap(differences, alpha, seed),
         only_first=only_first,
         only_second=only_second,
         p=p,
         odds_ratio=_odds(only_second, only_first),
         odds_interval=interval,
+        alpha=alpha,
     )
 
 
-def compare_errors(targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> ErrorComparison:
+def compare_errors(
+    targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, alpha: float = ALPHA, seed: int = 0
+) -> ErrorComparison:
     """Compare the predictions of two regressors for the same images, all of shape (N,) or (N, outputs).
 
+    The interval holds 1 - `alpha`.
+
     Raises:
-        TorchfinchError: there are fewer than two images, or not the same numbers of each.
+        TorchfinchError: there are fewer than two images, not the same numbers of each, or `alpha` is none.
     """
+    _check(alpha)
     truth, one, other = (np.asarray(values, dtype=np.float64) for values in (targets, first, second))
     if len(truth) < 2 or not truth.shape == one.shape == other.shape:
         raise TorchfinchError(
@@ -180,15 +206,21 @@ def compare_errors(targets: ArrayLike, first: ArrayLike, second: ArrayLike, *, s
         first=float(errors[0].mean()),
         second=float(errors[1].mean()),
         difference=float(differences.mean()),
-        interval=_bootstrap(differences, seed),
+        interval=_bootstrap(differences, alpha, seed),
+        alpha=alpha,
     )
 
 
-def _mcnemar(only_first: int, only_second: int) -> tuple[float, Interval]:
+def _check(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise TorchfinchError(f"alpha is {alpha}", "a number between 0 and 1, such as 0.05")
+
+
+def _mcnemar(only_first: int, only_second: int, alpha: float) -> tuple[float, Interval]:
     if not only_first + only_second:
         return 1.0, (0.0, math.inf)
     test = binomtest(only_second, only_first + only_second)
-    low, high = test.proportion_ci(1 - ALPHA)  # Clopper and Pearson's, exact as the test is
+    low, high = test.proportion_ci(1 - alpha)  # Clopper and Pearson's, exact as the test is
     return float(test.pvalue), (_odds(low, 1 - low), _odds(high, 1 - high))
 
 
@@ -198,7 +230,7 @@ def _odds(part: float, rest: float) -> float:
     return math.inf if part else math.nan
 
 
-def _bootstrap(differences: NDArray[np.float64], seed: int) -> Interval:
+def _bootstrap(differences: NDArray[np.float64], alpha: float, seed: int) -> Interval:
     batch = max(1, _VALUES_AT_ONCE // len(differences))
     interval = bootstrap(
         (differences,),
@@ -206,7 +238,7 @@ def _bootstrap(differences: NDArray[np.float64], seed: int) -> Interval:
         n_resamples=_RESAMPLES,
         batch=batch,
         vectorized=True,
-        confidence_level=1 - ALPHA,
+        confidence_level=1 - alpha,
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
