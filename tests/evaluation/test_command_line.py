@@ -13,6 +13,7 @@ from colours import LABELS, colour_image, write_colour_run
 from typer.testing import CliRunner, Result
 
 from torchfinch.cli import build, main
+from torchfinch.cli.evaluate import _show
 from torchfinch.console import out, table
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import evaluate, evaluate_regression
@@ -53,12 +54,33 @@ def test_a_run_and_its_archive_are_measured_alike(colour_run: Path, colour_archi
     assert measured["accuracy"] == 0.9
 
 
-def test_the_table_has_the_worst_class_first(colour_run: Path, photos: Path) -> None:
-    lines = run("evaluate", colour_run, "--data", photos).stdout.splitlines()
-    classes = lines[next(place for place, line in enumerate(lines) if "precision" in line and "recall" in line) + 1 :]
+def test_the_table_has_the_worst_class_first_and_the_averages(colour_run: Path, photos: Path) -> None:
+    lines = [line.split() for line in run("evaluate", colour_run, "--data", photos).stdout.splitlines()]
+    classes = next(place for place, line in enumerate(lines) if line[:2] == ["classes,", "worst"])
 
-    assert classes[-1].startswith("green")
-    assert any(line.split() == ["accuracy", "0.9000"] for line in lines)
+    assert lines[classes + 3][0] == "green"
+    assert ["accuracy", "0.9000"] in lines
+    assert ["macro", "0.9167", "0.9167", "0.9524", "0.9048"] in lines
+
+
+def test_the_confusion_matrix_is_shown_where_there_is_room(colour_run: Path, photos: Path) -> None:
+    lines = [line.split() for line in run("evaluate", colour_run, "--data", photos).stdout.splitlines()]
+
+    assert lines[-3:] == [["red", "3", "0", "1"], ["green", "0", "3", "0"], ["blue", "0", "0", "3"]]
+    assert lines[-4] == list(LABELS)
+    assert lines[-5][:2] == ["confusion", "matrix:"]
+
+
+def test_the_confusion_matrix_of_many_classes_is_left_to_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    for classes, shown in ((12, True), (13, False)):
+        _show(evaluate(np.arange(classes), np.eye(classes), labels=[f"c{each}" for each in range(classes)]))
+        assert ("confusion matrix" in capsys.readouterr().out) is shown
+
+
+def test_the_table_names_the_delta_of_the_huber_loss(capsys: pytest.CaptureFixture[str]) -> None:
+    _show(evaluate_regression([1.0, 2.0], [1.5, 5.0]))
+
+    assert "huber (δ = 1)" in capsys.readouterr().out
 
 
 def test_brackets_in_a_label_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,6 +231,10 @@ def test_two_models_are_compared_image_by_image(colour_run: Path, photos: Path, 
     assert compared["p"] == pytest.approx(2 * (1 + 10) / 2**10)
     assert "more images right than upside" in compared["claim"]
     assert "McNemar" in run("compare", colour_run, "upside", "--data", photos).stdout
+    stricter = run("compare", colour_run, "upside", "--data", photos, "--alpha", "0.01").stdout
+    assert "99 % interval" in stricter
+    assert "95 % interval" not in stricter
+    assert "It may not be claimed" in stricter
 
 
 def test_of_models_that_never_differ_it_is_said_that_they_have_no_odds(colour_run: Path, photos: Path) -> None:

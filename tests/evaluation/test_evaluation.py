@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -185,6 +186,21 @@ def test_tensors_give_what_arrays_give() -> None:
     )
 
 
+def test_answers_alone_are_measured_as_rows_of_a_single_one() -> None:
+    evaluation = evaluate([0, 1, 2, 1], np.eye(3)[[0, 1, 2, 2]], labels=LABELS)
+
+    assert evaluation.accuracy == 0.75
+    assert evaluation.confusion_matrix == ((1, 0, 0), (0, 1, 1), (0, 0, 1))
+
+
+def test_r2_of_several_outputs_is_the_mean_of_theirs() -> None:
+    random = np.random.default_rng(0)
+    truth, answers = random.normal(size=(2, 20, 2)) * (1, 10)
+    each = [evaluate_regression(truth[:, place], answers[:, place]).r2 for place in (0, 1)]
+
+    assert evaluate_regression(truth, answers).r2 == pytest.approx(np.mean(each))
+
+
 def test_a_class_that_nobody_saw_or_answered_scores_zero_and_is_not_the_worst() -> None:
     evaluation = evaluate([0, 0, 1], [[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.1, 0.9, 0.0]], labels=LABELS)
 
@@ -222,10 +238,11 @@ def test_the_dictionary_is_json_with_a_number_for_every_class() -> None:
         ([3], [[1, 0, 0]], "target 3 is no class.*0 to 2"),
         ([-1], [[1, 0, 0]], "target -1 is no class"),
         ([0, 1], [[1, 0, 0], [math.nan, 0.5, 0.5]], "row 1 is no probabilities: nan, 0.5, 0.5"),
+        ([0, 1], [0, 2], r"shape \(2,\) are one number for each target .*numpy.eye\(3\)\[answers\]"),
         ([0], [[3.2, -1.5, 0.1]], "row 0 is no probabilities: 3.2, -1.5, 0.1"),
     ],
 )
-def test_numbers_that_do_not_fit_are_refused(targets: list[int], rows: list[list[float]], message: str) -> None:
+def test_numbers_that_do_not_fit_are_refused(targets: list[int], rows: list[Any], message: str) -> None:
     with pytest.raises(TorchfinchError, match=message):
         evaluate(targets, rows, labels=LABELS)
 

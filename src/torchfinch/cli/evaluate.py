@@ -12,11 +12,16 @@ from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from torch import Tensor
 
     from torchfinch.evaluation import Evaluation, Model, RegressionEvaluation
 
 _MOST_CLASSES = 20
+_MOST_CONFUSED = 12
+"""Classes whose confusion matrix a terminal has room for."""
+_RATIOS = ("precision", "recall", "specificity", "f1")
 
 
 def evaluate(
@@ -167,22 +172,35 @@ def _curves(result: Evaluation | RegressionEvaluation, tested: Tested, rows: Ten
 def _show(result: Evaluation | RegressionEvaluation) -> None:
     numbers: dict[str, Any] = dict(result.to_dict())
     scalars = {name: value for name, value in numbers.items() if isinstance(value, int | float)}
-    averages = {f"F1 {kind}": each["f1"] for kind, each in numbers.get("averages", {}).items()}
-    out.print(
-        table(
-            ("", ""),
-            [(name.replace("_", " "), _text(value)) for name, value in (scalars | averages).items()],
-        )
-    )
+    out.print(table(("", ""), [(_titled(name), _text(value)) for name, value in scalars.items()]))
     if "per_class" in numbers:
-        seen = sorted(numbers["per_class"].items(), key=lambda item: float(item[1]["f1"]))
-        columns = ("precision", "recall", "specificity", "f1", "roc_auc", "average_precision", "support")
-        rows = [(label, *(_text(metrics[name]) for name in columns)) for label, metrics in seen if metrics["support"]]
-        title = (
-            f"the {_MOST_CLASSES} worst of {len(rows)} classes" if len(rows) > _MOST_CLASSES else "classes, worst first"
-        )
-        out.print()
-        out.print(table((title, *(name.replace("_", " ") for name in columns)), rows[:_MOST_CLASSES]))
+        _show_rows("averages", list(numbers["averages"].items()), _RATIOS)
+        _show_classes(numbers["per_class"])
+        _show_confusion(numbers["labels"], numbers["confusion_matrix"])
+
+
+def _show_classes(per_class: Mapping[str, Mapping[str, Any]]) -> None:
+    seen = sorted(per_class.items(), key=lambda item: float(item[1]["f1"]))
+    known = [(label, metrics) for label, metrics in seen if metrics["support"]]
+    all_shown = len(known) <= _MOST_CLASSES
+    title = "classes, worst first" if all_shown else f"the {_MOST_CLASSES} worst of {len(known)} classes"
+    _show_rows(title, known[:_MOST_CLASSES], (*_RATIOS, "roc_auc", "average_precision", "support"))
+
+
+def _show_rows(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], columns: Sequence[str]) -> None:
+    cells = [(name, *(_text(numbers[column]) for column in columns)) for name, numbers in rows]
+    out.print("", table((title, *map(_titled, columns)), cells), sep="\n")
+
+
+def _show_confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
+    if len(labels) <= _MOST_CONFUSED:
+        rows = [(label, *map(_text, row)) for label, row in zip(labels, counts, strict=True)]
+        out.print("", "confusion matrix: a row for each true class, a column for each answer", sep="\n")
+        out.print(table(("", *labels), rows))
+
+
+def _titled(name: str) -> str:
+    return "huber (δ = 1)" if name == "huber" else name.replace("_", " ")
 
 
 def _text(value: float | None) -> str:

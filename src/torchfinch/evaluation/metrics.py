@@ -96,6 +96,9 @@ class Evaluation:
 def evaluate(targets: ArrayLike, probabilities: ArrayLike, *, labels: Sequence[str]) -> Evaluation:
     """Compare true classes of shape (N,) with probabilities of shape (N, C), C being the number of labels.
 
+    Classes are numbers, the positions of their labels. Where only the answers are known, `numpy.eye(C)[answers]` stands
+    for probabilities; cross-entropy, ROC AUC, average precision and calibration then say nothing.
+
     Raises:
         TorchfinchError: the shapes disagree, there are no images, a target is no class, or a row no probabilities.
     """
@@ -127,6 +130,11 @@ def matthews_correlation(truth: NDArray[Any], answers: NDArray[Any]) -> float:
 
 
 def _checked(truth: NDArray[Any], rows: NDArray[Any], *, classes: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    if rows.ndim == 1 and len(rows) == len(truth) > 0:
+        raise TorchfinchError(
+            f"probabilities of shape {rows.shape} are one number for each target",
+            f"give a row of {classes} probabilities for each; of answers alone, numpy.eye({classes})[answers]",
+        )
     if not len(truth) or rows.shape != (len(truth), classes):
         raise TorchfinchError(
             f"{len(truth)} targets and {classes} labels do not fit probabilities of shape {rows.shape}",

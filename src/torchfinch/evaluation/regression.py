@@ -22,7 +22,10 @@ class RegressionEvaluation:
     rmse: float
     """Square root of `mse`, in the unit of the truth."""
     r2: float
-    """`1 - Σ(y - p)² / Σ(y - mean y)²`: 1 is perfect, 0 is as good as always saying the mean."""
+    """`1 - Σ(y - p)² / Σ(y - mean y)²`: 1 is perfect, 0 is as good as always saying the mean.
+
+    Of several outputs the mean of theirs.
+    """
     huber: float
     """Mean of `(y - p)² / 2` where `|y - p|` is at most `delta`, and of `delta |y - p| - delta² / 2` beyond."""
 
@@ -33,6 +36,8 @@ class RegressionEvaluation:
 
 def evaluate_regression(targets: ArrayLike, predictions: ArrayLike, *, delta: float = 1.0) -> RegressionEvaluation:
     """Compare true values with predictions, both of shape (N,) or (N, outputs); means are over all of them.
+
+    `delta`, in the unit of the truth, is the Huber loss's alone.
 
     Raises:
         TorchfinchError: the shapes disagree, there are fewer than two images, or a value is no finite number.
