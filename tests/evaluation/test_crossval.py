@@ -2,9 +2,12 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +170,27 @@ def test_whatever_changes_the_scores_begins_afresh(tmp_path: Path, change: str) 
     assert Counted.trainings == 3 + (2 if change == "folds" else 3)
 
 
+TERMINAL = """
+import numpy as np
+from sklearn.dummy import DummyClassifier
+from torchfinch.evaluation import cross_validate
+
+cross_validate(DummyClassifier(), np.zeros((30, 2)), np.arange(30) % 3, folds=3)
+"""
+
+
+def on_a_terminal(*words: str) -> str:
+    """What a command sends to a terminal."""
+    parent, child = pty.openpty()
+    with subprocess.Popen(words, stdin=child, stdout=child, stderr=child, close_fds=True):
+        os.close(child)
+        written = b""
+        with suppress(OSError), os.fdopen(parent, "rb", buffering=0) as stream:  # at its end a terminal has an error
+            while part := stream.read(4096):
+                written += part
+    return written.decode()
+
+
 PANDAS = """
 import sys
 from pathlib import Path
@@ -238,6 +262,41 @@ def test_too_few_images_are_named(targets: list[int], folds: int, said: str) -> 
 def test_nan_probabilities_are_named_with_their_fold() -> None:
     with pytest.raises(TorchfinchError, match="fold 1: the probabilities hold NaN"):
         cross_validate(Counted("nan"), IMAGES, TARGETS)
+
+
+class Failing(Counted):
+    """Raises what it is told when it is asked, or does not know its classes."""
+
+    def __init__(self, error: type[Exception] | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        if self.error:
+            raise self.error("of the estimator")
+        rows = super().predict_proba(X)
+        del self.classes_
+        return rows
+
+
+@pytest.mark.parametrize("error", [IndexError, KeyError, AttributeError, ZeroDivisionError, NotImplementedError])
+def test_whatever_an_estimator_raises_is_one_line_with_the_fold(error: type[Exception]) -> None:
+    with pytest.raises(TorchfinchError, match=f"fold 1: {error.__name__}: '?of the estimator"):
+        cross_validate(Failing(error), IMAGES, TARGETS)
+
+
+def test_probabilities_of_unknown_classes_are_told() -> None:
+    with pytest.raises(
+        TorchfinchError, match=r"fold 1: the estimator has predict_proba and no classes_ .*numpy.unique"
+    ):
+        cross_validate(Failing(), IMAGES, TARGETS)
+
+
+@pytest.mark.slow
+def test_the_line_of_every_fold_stays_on_a_terminal() -> None:
+    sent = on_a_terminal(sys.executable, "-c", TERMINAL)
+
+    assert re.findall(r"(?:^|\r|\x1b\[2K)fold (\d): accuracy .* s\r\n", sent) == ["1", "2", "3"]
 
 
 def test_a_class_that_only_the_test_has_costs_its_images_alone() -> None:

@@ -75,9 +75,8 @@ def cross_validate(
             done[fold.number] = fold
             if folder:
                 keep(fold, folder, plan)
-            bar.update(task, advance=1, note=str(fold))
-            if not err.is_terminal:
-                err.print(str(fold))
+            bar.advance(task)
+            err.print(str(fold))
     return CrossValidation(plan, tuple(done[number] for number in sorted(done)))
 
 
@@ -157,7 +156,7 @@ def _run(
             scores = fold_scores(fitted, images[test], targets[test])
     except TorchfinchError as error:
         raise TorchfinchError(f"fold {number}: {error.message}", error.hint) from error
-    except (ValueError, TypeError, RuntimeError) as error:  # what estimators raise at what they refuse
+    except Exception as error:  # estimators raise what they like at what they refuse
         raise TorchfinchError(f"fold {number}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return Fold(number, trained_on=len(train), tested_on=len(test), seconds=perf_counter() - start, scores=scores)
 

@@ -33,5 +33,10 @@ def _cross_entropy(estimator: BaseEstimator, images: NDArray[np.uint8], targets:
     rows = np.asarray(estimator.predict_proba(images), dtype=np.float64)  # a float32 has a larger eps
     if not np.isfinite(rows).all():
         raise TorchfinchError("the probabilities hold NaN", "a training went wrong: try a lower learning rate")
+    if not hasattr(estimator, "classes_"):
+        raise TorchfinchError(
+            "the estimator has predict_proba and no classes_",
+            "fit sets it: numpy.unique(y), the classes of the columns",
+        )
     true = targets[:, None] == estimator.classes_  # (N, classes); an untrained class is true nowhere and gets 0
     return float(-np.log(np.clip((rows * true).sum(axis=1), np.finfo(rows.dtype).eps, 1)).mean())
