@@ -101,7 +101,9 @@ class Evidence:
     """What speaks against the canary since the release began; gathered by the policy `sequential`."""
 
     counted: Pair = Pair()
-    """The totals that have been bet on."""
+    """The totals that have been compared."""
+    limited: Counters = Counters()
+    """The canary's that the limit has been tested by."""
     bets: Mapping[str, Bet] = field(default_factory=dict)
 
 

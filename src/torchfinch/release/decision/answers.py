@@ -34,9 +34,9 @@ class Look:
     elapsed: float
     """Seconds since the last look. Time counts only while somebody looks, so that neither a stopped controller nor a
     jumping clock runs into a deadline."""
+    before: Evidence
+    """The evidence of the policy `sequential` before this look."""
     notes: tuple[str, ...] = ()
-    weighed: bool = False
-    """Whether this look brought new answers to the policy `sequential`."""
 
     @property
     def wish(self) -> Action | None:
@@ -65,7 +65,7 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
     elapsed = min(max(now - state.at, 0.0), longest) if state.at else 0.0
     state, notes = _take_over(replace(state, at=now), seen)
     # once the roles have changed, each arm counts what was the other's
-    swapped, known = bool(state.canary) and seen.stable.digest == state.canary, state.evidence.counted
+    swapped, before = bool(state.canary) and seen.stable.digest == state.canary, state.evidence
     if seen.reading and state.phase in UNDERWAY and not swapped:
         state = replace(
             state, total=accumulate(state.total, state.last, seen.reading), last=merged(state.last, seen.reading)
@@ -73,7 +73,7 @@ def look(spec: Spec, state: State, seen: Seen, now: float) -> Look:
         state = _weighed(spec, state, seen)
     if state.phase is Phase.PAUSED and not spec.paused and state.hand is None:
         state = replace(state, phase=Phase.SHADOWING if state.mirror else Phase.PROGRESSING)
-    return Look(spec, state, seen, now, elapsed, notes, weighed=state.evidence.counted != known)
+    return Look(spec, state, seen, now, elapsed, before, notes)
 
 
 def _weighed(spec: Spec, state: State, seen: Seen) -> State:

@@ -7,7 +7,7 @@ from torchfinch.release.decision.answers import Look, back, forward, mirror, res
 from torchfinch.release.decision.conditions import conditions
 from torchfinch.release.decision.diff import alike, diff_checks
 from torchfinch.release.decision.drift import drift
-from torchfinch.release.decision.policies import judgement, step_judgement
+from torchfinch.release.decision.policies import judgement, renewed, step_judgement
 from torchfinch.release.decision.rules import shown, since_step, undecided
 from torchfinch.release.manifest.options import Shadow
 from torchfinch.release.manifest.spec import Step
@@ -76,7 +76,7 @@ def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
     step_checks = step_judgement(at.spec.analysis, state)
     broken, doubts = _with("fail", step_checks), _with("hold", step_checks)
     if doubts:
-        return _doubted(at, f"not forward yet: {_all_told(doubts)}", checks)
+        return _doubted(at, doubts, checks)
     if broken:
         named = tuple(replace(check, name=f"step {check.name}") for check in broken)
         return wait(at, f"not forward: {_all_told(named)}", checks=(*checks, *undecided(named)))
@@ -87,9 +87,10 @@ def _step(at: Look, checks: tuple[Check, ...]) -> Decision:
     return forward(at, f"{requests.value} {where} keep the limits", checks)
 
 
-def _doubted(at: Look, told: str, checks: tuple[Check, ...]) -> Decision:
-    """On hold for as long as both versions answer; without answers it is a lack of progress."""
-    if not at.weighed:
+def _doubted(at: Look, doubts: tuple[Check, ...], checks: tuple[Check, ...]) -> Decision:
+    """On hold for as long as answers come by which a doubt may go; without them it is a lack of progress."""
+    told = f"not forward yet: {_all_told(doubts)}"
+    if not any(renewed(doubt.name, at.before, at.state.evidence) for doubt in doubts):
         return wait(at, told, checks=checks)
     return rest(replace(at, state=replace(at.state, stuck=0.0)), told, checks=checks)
 

@@ -51,6 +51,13 @@ def wealth(evidence: Evidence, claim: str) -> float:
     return sum(math.exp(min(evidence.bets.get(name, Bet()).log_wealth, 700.0)) for name in names) / len(names)
 
 
+def renewed(claim: str, before: Evidence, after: Evidence) -> bool:
+    """Whether the look between the two brought answers to a claim."""
+    if claim == _ABSOLUTE:
+        return before.limited != after.limited
+    return before.counted != after.counted
+
+
 def threshold(analysis: Analysis, claim: str) -> float:
     """The wealth that is enough."""
     return 1 / (analysis.alpha * _CLAIMS[claim][1])

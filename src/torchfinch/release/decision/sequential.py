@@ -66,31 +66,38 @@ def raised(bet: Bet, event: Event) -> Bet:
 
 
 def gather(evidence: Evidence, total: Pair, *, analysis: Analysis, weight: int, share: float | None) -> Evidence:
-    """The evidence after a look at `total`; nothing changes before both versions have answered since the last one.
+    """The evidence after a look at `total`.
 
-    `share` is the part of the requests that the canary should have got, or None where it changed since the last look.
+    The limit is tested by what the canary has answered since the last one. What is compared with stable waits, and is
+    one look, until both versions have answered. `share` is the part of the requests that the canary should have got, or
+    None where it changed since the last look.
     """
-    before = evidence.counted
+    before, alone = evidence.counted, subtract(total.canary, evidence.limited)
     new = Pair(stable=subtract(total.stable, before.stable), canary=subtract(total.canary, before.canary))
-    if not new.canary.requests or (weight < 100 and not new.stable.requests):
-        return evidence
+    both = bool(new.canary.requests and (weight == 100 or new.stable.requests))
+    events = [*_limit(alone, analysis)]
+    if both and weight < 100:
+        events += _against_stable(new, before.stable, analysis=analysis, weight=weight, share=share)
     bets = dict(evidence.bets)
-    for name, event in _events(new, before.stable, analysis=analysis, weight=weight, share=share):
+    for name, event in events:
         after = raised(bets.get(name, Bet()), event)
         bets[name] = Bet(**{key: float(value) for key, value in asdict(after).items()})
-    return Evidence(counted=total, bets=bets)
+    limited = total.canary if alone.requests else evidence.limited
+    return Evidence(counted=total if both else before, limited=limited, bets=bets)
 
 
-def _events(
+def _limit(new: Counters, analysis: Analysis) -> Iterator[tuple[str, Event]]:
+    """The claim that needs no stable version."""
+    limit = analysis.max_error_rate
+    if limit is not None and new.requests:
+        yield "limit", Event(new.errors, new.requests, limit, limit, together=new.requests)
+
+
+def _against_stable(
     new: Pair, past: Counters, *, analysis: Analysis, weight: int, share: float | None
 ) -> Iterator[tuple[str, Event]]:
-    """What the look says of each claim, by the name of its bet."""
+    """What the look says of each other claim, by the name of its bet."""
     stable, canary = new.stable, new.canary
-    if analysis.max_error_rate is not None:
-        limit = analysis.max_error_rate
-        yield "limit", Event(canary.errors, canary.requests, limit, limit, together=canary.requests)
-    if weight == 100 or not stable.requests:
-        return
     together = together_in(canary.requests, stable.requests, weight=weight)
     usual = usual_share(past.errors, past.requests)
     yield "failures", Event(canary.errors, canary.requests, stable.error_rate, usual, together)
