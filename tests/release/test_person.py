@@ -141,6 +141,48 @@ def test_a_higher_weight_by_hand_is_put_back(play: Play) -> None:
     assert play.notes == "the weight was raised by hand to 80: put back to 5"
 
 
+ROUTE = {"kind": "HTTPRoute", "name": "digits"}
+
+
+def marked(play: Play) -> int | None:
+    """The weight of the mark beside the router's."""
+    return play.world.mark.weight if play.world.mark else None
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_a_mark_that_somebody_took_away_is_put_back_and_told(play: Play, paused: bool) -> None:
+    play.change(route=ROUTE)
+    play.at_weight(25)
+    play.world.asked = Request(paused=paused)
+    play.tick()
+    play.world.mark = None
+    play.tick()
+    assert play.notes == "the mark of this release had gone from the route: put back"
+    assert (play.world.weight, marked(play)) == (25, 25)
+    play.world.asked = Request()
+    assert play.ended() is Phase.PROMOTED
+
+
+def test_a_weight_lowered_together_with_its_mark_is_a_pause_and_the_mark_comes_back(play: Play) -> None:
+    play.change(route=ROUTE)
+    play.at_weight(25)
+    play.world.weight, play.world.mark = 10, None
+    for _ in range(3):
+        play.tick(5000)
+        assert (play.phase, play.world.weight, marked(play)) == (Phase.PAUSED, 10, 25)
+    play.ask("resume")
+    play.tick()
+    assert (play.phase, play.world.weight) == (Phase.PROGRESSING, 25)
+
+
+def test_a_weight_raised_together_with_its_mark_is_put_back(play: Play) -> None:
+    play.change(route=ROUTE)
+    play.at_weight(25)
+    play.world.weight, play.world.mark = 80, None
+    play.tick()
+    assert (play.phase, play.world.weight, marked(play)) == (Phase.PROGRESSING, 25, 25)
+
+
 def test_a_weight_by_hand_before_the_canary_runs_is_put_back_and_nothing_else(play: Play) -> None:
     play.world.weight = 30
     play.tick()

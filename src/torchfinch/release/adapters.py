@@ -63,6 +63,9 @@ class Router(Protocol):
     def balance(self, spec: Spec) -> None:
         """Give the baseline its share at the weight that is set; called only where the spec has one."""
 
+    def remark(self, spec: Spec, mark: Mark) -> None:
+        """Keep the mark, and leave the weights as they are; called only on a cluster."""
+
 
 class Evidence(Protocol):
     """Counts what both versions answered."""

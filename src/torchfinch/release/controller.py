@@ -28,6 +28,7 @@ from torchfinch.release.state import (
     Phase,
     Promote,
     Reading,
+    Remark,
     Retire,
     Seen,
     SetWeight,
@@ -161,6 +162,8 @@ class Controller:
             self._router.retire(spec)
         elif isinstance(act, Balance):
             self._router.balance(spec)
+        elif isinstance(act, Remark):
+            self._router.remark(spec, act.mark)
 
     def _try(self, step: Callable[[], Value], trouble: list[str]) -> Value | None:
         """What `step` returns; a failure is reported, and the next turn tries again: none may stop a rollback."""

@@ -108,6 +108,9 @@ class _Process:
     def balance(self, spec: Spec) -> None:
         """Nothing: one process has no baseline."""
 
+    def remark(self, spec: Spec, mark: Mark) -> None:
+        """Nothing: weight and mark are one value."""
+
 
 class Routed(NamedTuple, Generic[Answer]):
     """An answer and the name of the version that gave it."""

@@ -317,7 +317,14 @@ class Balance:
     """Give the baseline its share at the weight that is set: none where it cannot answer."""
 
 
-Act = SetWeight | Deploy | Promote | Retire | Balance
+@dataclass(frozen=True, kw_only=True)
+class Remark:
+    """Leave the mark again, which somebody took away, beside the weights as they are."""
+
+    mark: Mark
+
+
+Act = SetWeight | Deploy | Promote | Retire | Balance | Remark
 
 
 @dataclass(frozen=True, kw_only=True)

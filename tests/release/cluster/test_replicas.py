@@ -138,6 +138,20 @@ def test_what_somebody_adds_to_stables_pods_or_takes_from_them_amid_a_split_is_s
     assert numbers(stable, canary) == (sum(reached), 0)
 
 
+@pytest.mark.parametrize(("own", "weight"), [(2, 25), (1, 11)])
+def test_a_mark_that_is_put_back_takes_a_changed_number_of_pods_for_a_weight_by_hand(own: int, weight: int) -> None:
+    stable, canary = deployment("stable", replicas=10), deployment("canary", replicas=0)
+    settle(stable, canary, MARK)
+    canary["metadata"]["annotations"].clear()
+    canary["spec"]["replicas"] = own
+    for _, found, patch in Ratio(stable, canary).marked(MARK, release="digits"):
+        applied(found, patch)
+    assert numbers(stable, canary) == (8, own)
+    assert (Ratio(stable, canary).read().weight, Ratio(stable, canary).read().mark) == (weight, MARK)
+    settle(stable, canary, replace(MARK, weight=0))
+    assert numbers(stable, canary) == (8 + own, 0)
+
+
 def test_a_single_pod_cannot_be_split_and_the_reason_says_how_many_are_needed() -> None:
     stable, canary = deployment("stable", replicas=1), deployment("canary", replicas=0)
     with pytest.raises(TorchfinchError, match="stable needs 2 or more"):

@@ -52,6 +52,18 @@ def test_a_baseline_has_its_share_only_while_it_answers_and_none_once_the_split_
     assert weights_of(applied(route, RouteWeights(route, GatewayApi(), **owned[1]).cleared())) == [100, 0, 0]
 
 
+def test_a_mark_that_is_put_back_leaves_the_weights_and_names_all_that_must_be_cleared() -> None:
+    route = http_route(60, 10, 10, annotations={"mine": "1"})
+    split = RouteWeights(route, GatewayApi(), None, "digits-stable", "digits-canary", "digits-other", True)
+    [(_, _, patch)] = split.marked(MARK, release="digits")
+    assert weights_of(applied(route, patch)) == [60, 10, 10]
+    assert split.read().mark == MARK
+    owned = owner(route)
+    assert owned
+    assert weights_of(applied(route, RouteWeights(route, GatewayApi(), **owned[1]).cleared())) == [100, 0, 0]
+    assert route["metadata"]["annotations"] == {"mine": "1"}
+
+
 def test_a_rule_without_the_baseline_is_driven_all_the_same_and_told() -> None:
     split = RouteWeights(http_route(100, 0), GatewayApi(), None, "digits-stable", "digits-canary", "digits-other", True)
     assert split.read().baseline is None

@@ -61,6 +61,12 @@ class Ratio:
             yield DEPLOYMENTS, self.canary, [*scale_patch(self.canary, new), *marked]
         if left != stable:
             yield DEPLOYMENTS, self.stable, scale_patch(self.stable, left)
+    def marked(self, mark: Mark, *, release: str) -> Iterator[Patch]:
+        """The mark alone; where the canary has another number of pods than it stands for, that is a person's."""
+        told = {"stable": _name(self.stable), "pods": self._pods}
+        marked = annotate(self.canary, mark, release=release, backends=told)
+        yield DEPLOYMENTS, self.canary, [*unchanged(self.canary), *marked]
+
 
     def cleared(self) -> Iterator[Patch]:
         """A step towards giving stable the pods of both; the last one takes the mark away."""

@@ -41,6 +41,9 @@ class Weights(Protocol):
     def patches(self, mark: Mark, *, release: str) -> Iterable[Patch]:
         """What sets the split and the mark, in this order."""
 
+    def marked(self, mark: Mark, *, release: str) -> Iterable[Patch]:
+        """What sets the mark alone."""
+
 
 _UNSEEN = View(weight=None, mark=None, stable=Arm(ready=None), canary=Arm(ready=None), offered=None, synced=False)
 
@@ -130,6 +133,10 @@ class ClusterRouter:
         weights = self._weights(spec)
         if isinstance(weights, RouteWeights):
             self._apply(weights.balanced(release=self._name))
+
+    def remark(self, spec: Spec, mark: Mark) -> None:
+        """The mark alone, in a patch."""
+        self._apply(self._weights(spec).marked(mark, release=self._name))
 
     def _go_on(self, weights: Weights, split: Split) -> tuple[str, ...]:
         """A step more towards the numbers of pods that were set; whoever was faster is seen at the next look."""

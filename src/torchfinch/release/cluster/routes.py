@@ -146,12 +146,17 @@ class RouteWeights:
 
     def patches(self, mark: Mark, *, release: str) -> list[Patch]:
         """One JSON patch that sets weights, mirror and mark in every rule, and fails where the route has changed."""
-        return [(self.speaks.kind, self.route, self._marked(mark.weight, mark.mirror, mark, release))]
+        return [(self.speaks.kind, self.route, self._changed(mark.weight, mark.mirror, mark, release))]
 
     def balanced(self, *, release: str) -> list[Patch]:
         """A JSON patch that gives the baseline its share at the weight that is set, and stable the rest."""
         split = self.read()
-        return [(self.speaks.kind, self.route, self._marked(split.weight, split.mirror, split.mark, release))]
+        return [(self.speaks.kind, self.route, self._changed(split.weight, split.mirror, split.mark, release))]
+
+    def marked(self, mark: Mark, *, release: str) -> list[Patch]:
+        """A JSON patch that sets the mark beside the weights as they are."""
+        annotation = self._annotation(mark, release, beside=bool(self.read().baseline))
+        return [(self.speaks.kind, self.route, [*unchanged(self.route), *annotation])]
 
     def cleared(self) -> list[Object]:
         """A JSON patch that gives stable all traffic and takes the mark away."""
@@ -173,13 +178,17 @@ class RouteWeights:
             patch += mirror_patch(rule.written, rule.path, self.canary, mirror)
         return patch
 
-    def _marked(self, weight: int, mirror: int, mark: Mark | None, release: str) -> list[Object]:
+    def _changed(self, weight: int, mirror: int, mark: Mark | None, release: str) -> list[Object]:
         patch = self._set(weight, mirror)
         if mark is None:
             return patch
+        return [*patch, *self._annotation(mark, release, beside=self._beside(weight, mirror) > 0)]
+
+    def _annotation(self, mark: Mark, release: str, *, beside: bool) -> list[Object]:
+        """The mark; the baseline is named where it has a share, else there is nothing of it to clear."""
         backends = {"stable": self.stable, "canary": self.canary, "rule": self.rule}
-        beside = {"baseline": self.baseline} if self._beside(weight, mirror) else {}  # else there is nothing to clear
-        return [*patch, *annotate(self.route, mark, release=release, backends={**backends, **beside})]
+        baseline = {"baseline": self.baseline} if beside else {}
+        return annotate(self.route, mark, release=release, backends={**backends, **baseline})
 
     def _beside(self, weight: int, mirror: int) -> int:
         return baseline_share(weight=weight, mirror=mirror) if self.baseline_answers else 0

@@ -138,7 +138,12 @@ def move(state: State, *, checks: tuple[Check, ...] = (), notes: tuple[str, ...]
 
 
 def _set(state: State) -> SetWeight:
-    mark = Mark(
+    return SetWeight(mark=mark_of(state))
+
+
+def mark_of(state: State) -> Mark:
+    """What is left beside the weights of this state."""
+    return Mark(
         revision=state.revision,
         phase=state.phase,
         canary=state.canary,
@@ -147,7 +152,6 @@ def _set(state: State) -> SetWeight:
         action=state.done[-1] if state.done else "",
         mirror=state.mirror,
     )
-    return SetWeight(mark=mark)
 
 
 def forward(at: Look, reason: str, checks: tuple[Check, ...] = ()) -> Decision:

@@ -15,6 +15,7 @@ from torchfinch.release.decision.answers import (
     end,
     forward,
     look,
+    mark_of,
     move,
     rest,
     start,
@@ -23,6 +24,7 @@ from torchfinch.release.decision.answers import (
 from torchfinch.release.decision.baseline import baseline_share, can_serve
 from torchfinch.release.decision.judging import judged
 from torchfinch.release.decision.readiness import baseline_ready, before_the_first, canary_ready, evidence, routed
+from torchfinch.release.manifest.backends import HERE
 from torchfinch.release.manifest.spec import Action, Spec
 from torchfinch.release.state import (
     UNDERWAY,
@@ -32,6 +34,7 @@ from torchfinch.release.state import (
     Deploy,
     Phase,
     Promote,
+    Remark,
     Retire,
     Seen,
     SetWeight,
@@ -46,7 +49,20 @@ def decide(spec: Spec, state: State, seen: Seen, now: float) -> Decision:
     """What to do at `now` (seconds since 1970); the same arguments give the same decision."""
     at = look(spec, state, seen, now)
     decision = next(filter(None, (rule(at) for rule in RULES)), None) or judged(at)
-    return _balanced(at, replace(decision, notes=(*at.notes, *decision.notes)))
+    return _balanced(at, _marked(at, replace(decision, notes=(*at.notes, *decision.notes))))
+
+
+def _marked(at: Look, decision: Decision) -> Decision:
+    """Whatever is decided, a release has its mark in a route: when it is deleted, its split is found by that."""
+    seen, state = at.seen, decision.state
+    here = at.spec.route.kind in HERE  # where the mark is lost with the weights, and nothing outlives the release
+    if here or seen.mark or seen.weight is None or state.phase not in UNDERWAY:
+        return decision
+    if any(isinstance(act, SetWeight) for act in decision.actions):  # which leaves the mark too
+        return decision
+    put_back = Remark(mark=mark_of(state))
+    notes = (*decision.notes, "the mark of this release had gone from the route: put back")
+    return replace(decision, actions=(*decision.actions, put_back), notes=notes)
 
 
 def _balanced(at: Look, decision: Decision) -> Decision:
@@ -215,13 +231,16 @@ def _hand_edit(at: Look) -> Decision | None:
     state, shown, mark = at.state, at.seen.weight, at.seen.mark
     if shown is None:
         return None
-    if shown > (mark.weight if mark else state.weight):
+    decided = mark.weight if mark else state.weight
+    if shown > decided:
         return move(state, notes=(f"the weight was raised by hand to {shown}: put back to {state.weight}",))
-    if mark and shown < mark.weight:  # without a mark the router lost its weights, which is nobody's wish
-        reason = f"the weight was lowered by hand from {mark.weight} to {shown}: paused until resume"
+    if mark is None and at.spec.route.kind in HERE:  # such a router has started again, which is nobody's wish
+        return None
+    if shown < decided:
+        reason = f"the weight was lowered by hand from {decided} to {shown}: paused until resume"
         news = () if state.hand == shown else (reason,)
         return Decision(state=replace(state, phase=Phase.PAUSED, hand=shown, reason=reason), notes=news)
-    if mark and state.hand is not None:
+    if state.hand is not None:
         return move(changed(state, phase=Phase.PROGRESSING, reason=f"the weight is {shown} again by hand: going on"))
     return None
 

@@ -165,6 +165,9 @@ class EnvoyRouter:
     def balance(self, spec: Spec) -> None:
         """Nothing: one machine has no baseline."""
 
+    def remark(self, spec: Spec, mark: Mark) -> None:
+        """Nothing: Envoy loses weights and mark together."""
+
     def stop(self) -> None:
         """End Envoy and both servers."""
         self.envoy.stop()
