@@ -21,10 +21,10 @@ from torchfinch.release.cluster.workloads import (
     take_over_patch,
     unlike,
 )
-from torchfinch.release.decision.rules import merged
+from torchfinch.release.decision.rules import accumulate, merged
 from torchfinch.release.exposition import samples
 from torchfinch.release.manifest.spec import Spec
-from torchfinch.release.state import Arm, Counters, Phase, Reading, State
+from torchfinch.release.state import Arm, Counters, Pair, Phase, Reading, State
 
 
 def test_two_deployments_of_one_version_have_one_digest_and_a_restart_changes_none() -> None:
@@ -107,16 +107,56 @@ torchfinch_stage_seconds_bucket{stage="total",le="+Inf"} 38.0
 
 
 def test_a_pods_page_is_counted_by_the_sdk_where_it_tells_and_else_by_torchserve() -> None:
-    plain, own = count(samples(PAGE)), count(samples(PAGE + SDK))
+    plain, own = count(samples(PAGE), "digits"), count(samples(PAGE + SDK), "digits")
     assert (plain.requests, plain.errors, plain.client_errors) == (40, 2, 3)
     assert (plain.latency_sum, plain.latency_count, plain.latency_buckets) == (4.0, 38, ())
     assert (own.latency_sum, own.latency_count) == (0.76, 38)
     assert (own.latency_buckets[0], own.latency_buckets[-1]) == (5, 38)
 
 
-def test_errors_that_no_request_had_are_not_more_than_there_were_requests() -> None:
-    counted = count(samples("ts_inference_requests_total 3.0\nRequests5XX 7.0\nRequests4XX 5.0\n"))
-    assert (counted.requests, counted.errors, counted.client_errors) == (3, 3, 3)
+BESIDE = """
+ts_inference_requests_total{model_name="letters",model_version="default"} 7000
+ts_inference_latency_microseconds{model_name="letters"} 9e9
+torchfinch_stage_seconds_sum{stage="total",model="letters",version="1.0"} 900
+torchfinch_stage_seconds_count{stage="total",model="letters",version="1.0"} 7000
+torchfinch_predictions_total{model="letters",class="3"} 7000
+"""
+
+
+def test_of_a_pod_with_two_models_only_the_one_that_is_released_is_counted() -> None:
+    own = SDK.replace("{", '{model="digits",')
+    assert count(samples(PAGE + BESIDE + own), "digits") == count(samples(PAGE + own), "digits")
+    idle = count(samples(BESIDE + own), "digits")
+    assert (idle.requests, idle.latency_count, idle.classes) == (0, 38, ())
+
+
+def test_an_archive_that_is_served_by_another_name_than_its_own_is_timed_by_its_handler_too() -> None:
+    other = count(samples(PAGE + SDK.replace("{", '{model="digits-of-may",')), "digits")
+    assert other == count(samples(PAGE + SDK), "digits")
+
+
+def seen(requests: int, *, refused: int = 0, failed: int = 0, pod: str = "a") -> Reading:
+    page = f"ts_inference_requests_total {requests}\nRequests4XX {refused}\nRequests5XX {failed}\n"
+    return Reading(at=0, stable={}, canary={pod: count(samples(page), "digits")})
+
+
+def judged(*readings: Reading) -> tuple[int, int, int]:
+    """Requests, client errors and errors of the canary after these looks."""
+    total, last = Pair(), readings[0]
+    for reading in readings[1:]:
+        total, last = accumulate(total, last, reading), merged(last, reading)
+    return total.canary.requests, total.canary.client_errors, total.canary.errors
+
+
+def test_answers_to_probes_before_the_first_requests_are_no_errors_of_later_ones() -> None:
+    early, later = (seen(requests, refused=20, failed=20) for requests in (3, 103))
+    assert judged(early, later) == (100, 0, 0)
+    assert judged(seen(0, pod="b"), early, later) == (103, 3, 3)
+
+
+def test_an_error_that_comes_a_look_after_its_request_is_counted_and_its_request_once() -> None:
+    assert judged(seen(0), seen(10), seen(10, failed=10)) == (10, 0, 10)
+    assert judged(seen(0), seen(10), seen(12, failed=4, refused=5), seen(12, failed=30, refused=5)) == (12, 5, 12)
 
 
 def test_pods_that_have_gone_are_forgotten_but_for_those_that_may_come_back() -> None:
@@ -208,5 +248,17 @@ def test_a_release_is_never_with_two_workers_and_what_comes_meanwhile_is_not_los
 
 
 def test_the_definition_in_the_repository_is_that_of_the_model() -> None:
+def test_whoever_may_change_nothing_sends_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "config", "http://127.0.0.1:9")))
+    api = Api()
+    api.may_change = lambda: False
+    path = RELEASES.path("d", "digits")
+    for change in (api.create, api.merge, api.replace):
+        with pytest.raises(ApiError, match="not sent, for another controller may lead by now"):
+            change(path, {})
+    with pytest.raises(ApiError, match="not sent, for another controller may lead by now"):
+        api.patch(path, [])
+
+
     shipped = Path(__file__).parents[3] / "k8s" / "crd" / f"{RELEASES.plural}.yaml"
     assert shipped.read_text() == dump(), "run: make schemas"

@@ -68,7 +68,9 @@ class ClusterEvidence:
         at, port = time.time(), spec.evidence.port
         urls = [f"http://{address}:{port}/metrics" for pods in addresses.values() for address in pods.values()]
         pages = iter(self._fetcher.get_all(urls, until=deadline()))
-        counted = {role: {pod: count(samples(next(pages))) for pod in pods} for role, pods in addresses.items()}
+        counted = {
+            role: {pod: count(samples(next(pages)), spec.model) for pod in pods} for role, pods in addresses.items()
+        }
         return _reading(at, counted)
 
     def _ask_prometheus(self, spec: Spec, addresses: Addresses) -> Reading:
@@ -86,7 +88,8 @@ class ClusterEvidence:
         if not by_pod.keys() & pods:
             raise TorchfinchError(f"{where.address} has no samples of {', '.join(sorted(pods))}")
         counted = {
-            role: {pod: count(by_pod[pod]) for pod in known if pod in by_pod} for role, known in addresses.items()
+            role: {pod: count(by_pod[pod], spec.model) for pod in known if pod in by_pod}
+            for role, known in addresses.items()
         }
         newest = dict.fromkeys(pods & by_pod.keys(), 0.0)
         for sample in times:
@@ -118,13 +121,29 @@ def _reading(at: float, counted: Mapping[Role, Mapping[str, Counters]]) -> Readi
     return Reading(at=at, stable=stable if baseline is None else with_baseline(stable, baseline), canary=canary)
 
 
-def count(found: Iterable[Sample]) -> Counters:
-    """One pod's counters, out of its samples; a pod that has served nothing yet has none.
+def _own(found: Iterable[Sample], model: str) -> list[Sample]:
+    """The samples of a model, and those that tell of none, such as TorchServe's answers by class.
 
-    TorchServe counts all answers by class, those to probes, of its management API and the metrics page too. So requests
-    are what it counted on their arrival, and there are no more errors than these.
+    TorchServe tells the name in requests. A handler tells the one in its archive, which may be another: where none
+    tells `model`, nothing is known of whose samples they are.
     """
     found = list(found)
+    by_handlers = {sample.labels.get("model") for sample in found}
+    told = {None, model} if model in by_handlers else by_handlers
+    return [
+        sample
+        for sample in found
+        if sample.labels.get("model_name", model) == model and sample.labels.get("model") in told
+    ]
+
+
+def count(found: Iterable[Sample], model: str) -> Counters:
+    """One pod's counters of a model, out of its samples; a pod that has served nothing yet has none.
+
+    TorchServe counts all answers by class, those to probes, of its management API and the metrics page too. So requests
+    are what it counted on their arrival, and of errors, which may be more here, no more than these are judged.
+    """
+    found = _own(found, model)
     totals: dict[str, float] = {}
     within: dict[float, int] = {}
     for sample in found:
@@ -136,7 +155,7 @@ def count(found: Iterable[Sample]) -> Counters:
         else:
             totals[sample.name] = totals.get(sample.name, 0.0) + sample.value
     requests = int(totals.get("ts_inference_requests_total", 0))
-    errors = min(int(totals.get("Requests5XX", 0)), requests)
+    errors = int(totals.get("Requests5XX", 0))
     timed = int(totals.get("torchfinch_stage_seconds_count", 0))
     seconds = totals.get("torchfinch_stage_seconds_sum", 0.0)
     if not timed:
@@ -145,7 +164,7 @@ def count(found: Iterable[Sample]) -> Counters:
     return Counters(
         requests=requests,
         errors=errors,
-        client_errors=min(int(totals.get("Requests4XX", 0)), requests),
+        client_errors=int(totals.get("Requests4XX", 0)),
         latency_sum=seconds,
         latency_count=timed,
         latency_buckets=tuple(within.get(edge, 0) for edge in (*LATENCY_EDGES, math.inf)) if within else (),

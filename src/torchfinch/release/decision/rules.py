@@ -46,14 +46,14 @@ def _kept(last: Mapping[str, Counters], now: Mapping[str, Counters]) -> dict[str
 def _news(last: Mapping[str, Counters], now: Mapping[str, Counters], untold: Collection[str]) -> Counters:
     """What all sources together counted since `last`; one not seen before started after it, or is among `untold`."""
     known = {name: counters for name, counters in now.items() if name in last or name not in untold}
-    news = [_since(last.get(name, Counters()), counters) for name, counters in known.items()]
-    return reduce(grow, news, Counters())
+    return reduce(_both, (_since(last.get(name), counters) for name, counters in known.items()), Counters())
 
 
-def _since(before: Counters, now: Counters) -> Counters:
+def _since(before: Counters | None, now: Counters) -> Counters:
     """What was counted between two readings; a counter that fell has started again, so all of `now` is new."""
-    restarted = now.requests < before.requests or now.errors < before.errors or now.latency_count < before.latency_count
-    return now if restarted else subtract(now, before)
+    if before is None or now.requests < before.requests or now.errors < before.errors:
+        return grow(Counters(), now)
+    return subtract(now, before)
 
 
 def subtract(now: Counters, before: Counters) -> Counters:
@@ -63,7 +63,7 @@ def subtract(now: Counters, before: Counters) -> Counters:
         errors=now.errors - before.errors,
         client_errors=now.client_errors - before.client_errors,
         latency_sum=max(now.latency_sum - before.latency_sum, 0.0),
-        latency_count=now.latency_count - before.latency_count,
+        latency_count=max(now.latency_count - before.latency_count, 0),
         latency_buckets=_less(now.latency_buckets, before.latency_buckets),
         error_blocks=now.error_blocks - before.error_blocks,
         classes=_less(now.classes, before.classes),
@@ -74,16 +74,30 @@ def subtract(now: Counters, before: Counters) -> Counters:
 def grow(total: Counters, new: Counters) -> Counters:
     """`total` with `new` added.
 
+    There are never more errors than requests: a source may count answers to others, such as probes. Those of earlier
+    requests may come without new ones.
+
     Blocks of ten are cut from the requests in order of arrival. Inside one reading the order is unknown, so its errors
     are spread over as many of its blocks as they can reach: exact where a reading brings no more than fills one block,
     and never too few.
     """
-    filled = total.requests % BLOCK
+    both, filled = _both(total, new), total.requests % BLOCK
+    errors = min(both.errors, both.requests)
     touched = -(-(filled + new.requests) // BLOCK)
     fresh = touched - (1 if total.block_failed and filled else 0)
-    hit = max(min(new.errors, fresh), 0)
+    hit = max(min(errors - total.errors, fresh), 0)
     open_now = (filled + new.requests) % BLOCK
     stays = touched <= 1 and total.block_failed and filled > 0
+    return replace(
+        both,
+        errors=errors,
+        client_errors=min(both.client_errors, both.requests),
+        error_blocks=total.error_blocks + hit,
+        block_failed=open_now > 0 and (stays or (hit > 0 and hit == fresh)),
+    )
+
+
+def _both(total: Counters, new: Counters) -> Counters:
     return Counters(
         requests=total.requests + new.requests,
         errors=total.errors + new.errors,
@@ -91,8 +105,6 @@ def grow(total: Counters, new: Counters) -> Counters:
         latency_sum=total.latency_sum + new.latency_sum,
         latency_count=total.latency_count + new.latency_count,
         latency_buckets=_more(total.latency_buckets, new.latency_buckets),
-        error_blocks=total.error_blocks + hit,
-        block_failed=open_now > 0 and (stays or (hit > 0 and hit == fresh)),
         classes=_more(total.classes, new.classes),
         confidences=_more(total.confidences, new.confidences),
     )
