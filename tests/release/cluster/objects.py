@@ -1,5 +1,7 @@
 """Objects of a cluster as the API server has them, for what needs no cluster."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from torchfinch.release.state import Mark, Phase
@@ -49,6 +51,18 @@ def http_route(*weights: int, annotations: Object | None = None) -> Object:
         },
         "status": {"parents": [{"conditions": accepted}]},
     }
+
+
+def write_kubeconfig(path: Path, server: str) -> Path:
+    """A file that leads to an API server without users."""
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    path.write_text(json.dumps(config))
+    return path
 
 
 def applied(found: Object, patch: list[Object]) -> Object:

@@ -85,6 +85,10 @@ def test_without_the_lease_nothing_is_changed(
         api.merge(path, change)
     assert "changed" not in app.get(HTTP_ROUTES)["metadata"].get("annotations", {})
     assert lease.take()
+    late = {**app.get(HTTP_ROUTES), "metadata": {"name": "late"}}
+    with pytest.raises(ApiError, match="another controller may lead"):
+        api.create(HTTP_ROUTES.path(app.namespace), late)
+    assert [each["metadata"]["name"] for each in api.list_all(HTTP_ROUTES.path(app.namespace))[0]] == ["digits"]
     api.merge(path, change)
 
 

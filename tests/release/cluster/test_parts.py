@@ -4,9 +4,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from release.cluster.objects import Object, applied, deployment
+from release.cluster.objects import Object, applied, deployment, write_kubeconfig
 
 from torchfinch.release.adapters import View
+from torchfinch.release.cluster.api import Api, ApiError
 from torchfinch.release.cluster.crd import dump
 from torchfinch.release.cluster.evidence import count
 from torchfinch.release.cluster.kinds import RELEASES
@@ -247,7 +248,6 @@ def test_a_release_is_never_with_two_workers_and_what_comes_meanwhile_is_not_los
     assert not waiting.is_alive()
 
 
-def test_the_definition_in_the_repository_is_that_of_the_model() -> None:
 def test_whoever_may_change_nothing_sends_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(tmp_path / "config", "http://127.0.0.1:9")))
     api = Api()
@@ -260,5 +260,6 @@ def test_whoever_may_change_nothing_sends_no_change(tmp_path: Path, monkeypatch:
         api.patch(path, [])
 
 
+def test_the_definition_in_the_repository_is_that_of_the_model() -> None:
     shipped = Path(__file__).parents[3] / "k8s" / "crd" / f"{RELEASES.plural}.yaml"
     assert shipped.read_text() == dump(), "run: make schemas"

@@ -81,19 +81,19 @@ class Api:
 
     def create(self, path: str, body: Object) -> Object:
         """A new object in the collection at `path`."""
-        return self._json("POST", path, query={"fieldManager": MANAGER}, body=body)
+        return self._change("POST", path, body)
 
     def merge(self, path: str, body: Object) -> Object:
         """Change some fields of the object at `path`; if `body` has its `resourceVersion`, only if it is still that."""
-        return self._change(path, body, _MERGE_PATCH)
+        return self._change("PATCH", path, body, _MERGE_PATCH)
 
     def patch(self, path: str, operations: list[Object]) -> Object:
         """Apply all of a JSON patch to the object at `path`, or nothing where one of its tests fails."""
-        return self._change(path, operations, _JSON_PATCH)
+        return self._change("PATCH", path, operations, _JSON_PATCH)
 
     def replace(self, path: str, body: Object) -> Object:
         """Put `body` in the place of the object at `path`, if it still has the `resourceVersion` of `body`."""
-        return self._json("PUT", path, query={"fieldManager": MANAGER}, body=body)
+        return self._change("PUT", path, body)
 
     def watch(self, path: str, version: str, *, seconds: int) -> Iterator[Object]:
         """Events of the collection at `path` after `version`, until the server ends them: after `seconds` at most.
@@ -115,10 +115,10 @@ class Api:
         finally:
             response.response.close()
 
-    def _change(self, path: str, body: Any, kind: str) -> Object:
+    def _change(self, method: str, path: str, body: Any, kind: str = "application/json") -> Object:
         if not self.may_change():
-            raise ApiError(f"PATCH {path}: not sent, for another controller may lead by now", 0)
-        return self._json("PATCH", path, query={"fieldManager": MANAGER}, body=body, kind=kind)
+            raise ApiError(f"{method} {path}: not sent, for another controller may lead by now", 0)
+        return self._json(method, path, query={"fieldManager": MANAGER}, body=body, kind=kind)
 
     def _json(self, method: str, path: str, **options: Any) -> Object:
         response = self._request(method, path, timeout=self._seconds, **options)

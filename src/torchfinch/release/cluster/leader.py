@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -45,7 +46,7 @@ class Lease:
         identity: str,
         clock: Callable[[], float] = _seconds,
     ) -> None:
-        self._api = api
+        self._api = copy(api)  # whose own changes ask nobody whether it is held
         self._namespace = namespace
         self._identity = identity
         self._clock = clock
