@@ -19,7 +19,7 @@ from torchfinch.release.cluster.cache import Cache, Key, generation, key_of, ser
 from torchfinch.release.cluster.evidence import ClusterEvidence
 from torchfinch.release.cluster.fetcher import Fetcher
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES, SLICES, VIRTUAL_SERVICES, Kind
-from torchfinch.release.cluster.orphans import Orphan, give_back, orphans
+from torchfinch.release.cluster.orphans import HeldError, Orphan, give_back, orphans
 from torchfinch.release.cluster.queue import Queue
 from torchfinch.release.cluster.resource import names_of, parse_spec
 from torchfinch.release.cluster.router import ClusterRouter
@@ -179,7 +179,7 @@ class Operator:
         try:
             if not give_back(self._api, self._cache, orphan):
                 return False
-        except ApiError:
+        except (ApiError, HeldError):
             raise
         except TorchfinchError as error:  # a person has taken the split apart
             self._say(release=release, trouble=str(error))

@@ -10,8 +10,13 @@ from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES, RELEASES,
 from torchfinch.release.cluster.marks import ANNOTATION, owner
 from torchfinch.release.cluster.replicas import Ratio
 from torchfinch.release.cluster.routes import GatewayApi, Istio, Patch, RouteWeights
+from torchfinch.release.cluster.workloads import endpoints_in
 
 _DIALECTS = {HTTP_ROUTES: GatewayApi(), VIRTUAL_SERVICES: Istio()}
+
+
+class HeldError(TorchfinchError):
+    """The split stays for now: stable could not take its traffic."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def give_back(api: Api, cache: Cache, orphan: Orphan) -> bool:
 
     Raises:
         ApiError: the split has changed since it was read, and is read anew; or the API server does not answer.
+        HeldError: stable has no ready endpoint, and the canary, which has traffic, has one.
         TorchfinchError: a person has taken the split apart.
     """
     for kind, found, patch in _patches(cache, orphan):
@@ -70,4 +76,17 @@ def _patches(cache: Cache, orphan: Orphan) -> Iterable[Patch]:
         weights = RouteWeights(orphan.found, _DIALECTS[orphan.kind], **orphan.backends)
     except TypeError as error:
         raise TorchfinchError(f"the annotation {ANNOTATION} of {orphan.name} cannot be read") from error
+    _hold(cache, orphan, weights)
     return [(orphan.kind, orphan.found, weights.cleared())]
+
+
+def _hold(cache: Cache, orphan: Orphan, weights: RouteWeights) -> None:
+    """Moving traffic to a stable version that cannot answer is an outage."""
+    stable, canary = (
+        endpoints_in(cache.slices(orphan.release[0], service)).ready for service in (weights.stable, weights.canary)
+    )
+    share = weights.read().weight
+    if share and canary and not stable:
+        raise HeldError(
+            f"deleted, but {weights.stable} has no ready endpoint: {orphan.name} keeps {share} % on {weights.canary}"
+        )
