@@ -8,6 +8,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +22,8 @@ from torchfinch.errors import TorchfinchError
 
 if TYPE_CHECKING:
     from torchfinch.release.cluster.api import Object
+    from torchfinch.release.cluster.records import Record
+    from torchfinch.release.state import State
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Look at the CanaryReleases of a cluster, and say what to do."
@@ -51,21 +54,17 @@ def get(
 ) -> None:
     """Show where releases stand."""
     releases = _Releases(namespace, context, kubeconfig)
-    from dataclasses import asdict
-
-    from torchfinch.release.cluster.records import newest
-    from torchfinch.release.cluster.status import read_state
     from torchfinch.release.view import SUMMARY_COLUMNS, summary
 
-    found = {each["metadata"]["name"]: each for each in ([releases.one(name)[0]] if name else releases.all())}
-    states = {known: read_state(each.get("status", {})) for known, each in found.items()}
+    found = [releases.one(name)[0]] if name else releases.all()
+    looks = {each["metadata"]["name"]: _last_look(each) for each in found}
     if as_json:
-        print(json.dumps({known: asdict(state) for known, state in states.items()}, indent=2))
+        print(json.dumps({known: asdict(state) for known, (state, _) in looks.items()}, indent=2))
         return
     if not found:
         err.print(f"no CanaryRelease in namespace {releases.namespace}")
         return
-    out.print(table(SUMMARY_COLUMNS, [summary(known, states[known], newest(each)) for known, each in found.items()]))
+    out.print(table(SUMMARY_COLUMNS, [summary(known, *look) for known, look in looks.items()]))
 
 
 @app.command()
@@ -179,6 +178,18 @@ class _Releases:
                     raise
                 yield found, str(error)
                 time.sleep(_AGAIN)
+
+
+def _last_look(found: "Object") -> "tuple[State, Record | None]":
+    """What is remembered of a release, and its last look; a spec that cannot be read is the reason, and no look."""
+    from torchfinch.release.cluster.records import newest
+    from torchfinch.release.cluster.status import read_state
+
+    state = read_state(found.get("status", {}))
+    try:
+        return state, newest(found)
+    except TorchfinchError as error:
+        return replace(state, reason=error.message), None
 
 
 def _unattended(found: "Object") -> Iterator[str]:
