@@ -18,7 +18,6 @@ from torchfinch.release.cluster.workloads import canary_arm, newest, replicas, s
 from torchfinch.release.state import UNDERWAY, Arm, Mark, Phase
 
 _GONE = Mark(revision=0, phase=Phase.ROLLING_BACK, canary="", weight=0, reason="the release was deleted")
-_MOVING = "pods are ended as others become ready in their place"
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Ratio:
         there = self._numbers == self._wanted(mark.weight)
         if mark.phase is not Phase.ROLLING_BACK:  # which is over when the last pod of the canary has gone
             shown = mark.weight
-        return Split(weight=shown, mark=mark, synced=there, trouble=() if there else (_MOVING,))
+        return Split(weight=shown, mark=mark, synced=there)
 
     @property
     def untouched(self) -> bool:
@@ -61,12 +60,12 @@ class Ratio:
             yield DEPLOYMENTS, self.canary, [*scale_patch(self.canary, new), *marked]
         if left != stable:
             yield DEPLOYMENTS, self.stable, scale_patch(self.stable, left)
+
     def marked(self, mark: Mark, *, release: str) -> Iterator[Patch]:
         """The mark alone; where the canary has another number of pods than it stands for, that is a person's."""
         told = {"stable": _name(self.stable), "pods": self._pods}
         marked = annotate(self.canary, mark, release=release, backends=told)
         yield DEPLOYMENTS, self.canary, [*unchanged(self.canary), *marked]
-
 
     def cleared(self) -> Iterator[Patch]:
         """A step towards giving stable the pods of both; the last one takes the mark away."""

@@ -112,7 +112,7 @@ class StatusStore:
             for arm in ("stable", "canary")
         }
         self._decided.append({"time": moment(record["time"]), **summary, **counted, "notes": why})
-        self._tell(record["phase"], why)
+        self._tell(record["phase"], why, warns=record["phase"] in _WARNINGS or bool(record["trouble"]))
 
     def _keep(self, history: Path, record: dict[str, Any]) -> None:
         """Add the look to its history; a disk that is full stops no decision, and is told once."""
@@ -137,7 +137,7 @@ class StatusStore:
         """Everything that a person asks for is in the spec."""
         return Request()
 
-    def _tell(self, phase: str, why: str) -> None:
+    def _tell(self, phase: str, why: str, *, warns: bool) -> None:
         found = self._found()
         event = {
             "apiVersion": "events.k8s.io/v1",
@@ -149,7 +149,7 @@ class StatusStore:
             "action": "Decide",
             "reason": phase,
             "note": why[:1000],
-            "type": "Warning" if phase in _WARNINGS else "Normal",
+            "type": "Warning" if warns else "Normal",
             "regarding": {
                 "apiVersion": f"{RELEASES.group}/{RELEASES.version}",
                 "kind": RELEASES.name,

@@ -37,7 +37,9 @@ def routed(at: Look) -> Decision | None:
     if at.seen.mirror != state.mirror:
         return reassert(at, f"mirroring {state.mirror} % of the requests, for the router mirrors {at.seen.mirror} %")
     if not at.seen.synced:
-        return wait(at, f"the route with weight {shown} is not taken up yet")
+        pods = at.spec.route.kind == "Replicas"
+        moving = "pods are ended as others become ready in their place"
+        return wait(at, moving if pods else f"the route with weight {shown} is not taken up yet")
     if not state.verified and not _before_requests(at):
         copied = f"copies of {state.mirror} % of the requests go to the canary"
         reason = copied if state.mirror else f"weight {shown} is in the router"
