@@ -15,6 +15,8 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.experiment.events import Event, Exposure, Outcome
 from torchfinch.experiment.log import LIVE, EventLog
 from torchfinch.experiment.reading import compact, read_events
+from torchfinch.experiment.start import DAY, start
+from torchfinch.experiment.users import gather
 
 WRITER = """
 import sys
@@ -57,6 +59,26 @@ def test_what_is_logged_is_read_back(tmp_path: Path) -> None:
         {"time": 1000.5, "experiment": "digits-2", "event": "outcome", "metric": "accepted", "value": 1.0}
         | {"request": "r1"},
     ]
+
+
+def test_a_user_who_keeps_coming_is_exposed_once_in_ten_minutes(tmp_path: Path) -> None:
+    times = iter([1000.0, 1300.0, 1599.0, 1600.0, 1700.0, 90_000.0, 500.0])
+    log = EventLog(tmp_path, clock=lambda: next(times))
+    for _ in range(7):
+        log.expose(experiment(), "ada")
+    assert [event.time for event in read(tmp_path)[0]] == [1000, 1600, 90_000, 500]  # at last the clock was put right
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_a_visitor_of_before_the_start_counts_from_the_next_visit_on(tmp_path: Path, share: float) -> None:
+    times = iter([1000.0, 1000.0 + DAY])
+    log = EventLog(tmp_path, clock=lambda: next(times))
+    before = start(experiment(share=0.1), None, now=500.0) if share == 0.5 else None
+    log.expose(experiment(share=share), "ada")
+    started = start(experiment(share=share), before, now=1300.0)
+    log.expose(experiment(share=share), "ada")
+
+    assert gather(read(tmp_path)[0], started).exposed.tolist() == [1000 + DAY]
 
 
 def test_a_user_is_exposed_once_per_process_and_again_under_a_larger_share(tmp_path: Path) -> None:

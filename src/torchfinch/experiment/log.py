@@ -5,6 +5,7 @@ a power cut may take the last seconds. A full file is put aside with a number.
 """
 
 import fcntl
+import math
 import os
 import re
 import time
@@ -22,6 +23,8 @@ LOCK = ".lock"
 _ASIDE = re.compile(r"events-(\d{6})\.(?:jsonl|parquet)")
 _REMEMBERED = 100_000
 """Users whose exposure is remembered; beyond, some are logged twice, which the analysis takes as once."""
+_AGAIN = 600.0
+"""Seconds after which it is logged anew: one from before the start of the experiment does not count."""
 
 
 class EventLog:
@@ -31,19 +34,27 @@ class EventLog:
         self.folder = folder
         self._max_bytes = max_bytes
         self._clock = clock
-        self._exposed: set[tuple[str, str, float]] = set()
+        self._exposed: dict[tuple[str, str, float], float] = {}
 
     def expose(self, experiment: Experiment, user: str) -> Variant:
-        """The user's variant; logged once per process, before anything is done with it, so that failures count too."""
-        variant = experiment.variant(user)
+        """The user's variant; logged before anything is done with it, so that failures count too.
+
+        A user who keeps coming is logged once in ten minutes by each process.
+        """
+        variant, now = experiment.variant(user), self._clock()
         key = (experiment.name, user, experiment.share)
-        if key not in self._exposed:
+        if not 0 <= now - self._exposed.get(key, -math.inf) < _AGAIN:
             self._write(
-                event="exposure", experiment=experiment.name, user=user, variant=variant, share=experiment.share
+                time=now,
+                event="exposure",
+                experiment=experiment.name,
+                user=user,
+                variant=variant,
+                share=experiment.share,
             )
             if len(self._exposed) >= _REMEMBERED:
                 self._exposed.clear()
-            self._exposed.add(key)
+            self._exposed[key] = now
         return variant
 
     def request(

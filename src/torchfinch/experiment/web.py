@@ -19,7 +19,8 @@ def new_user_id() -> str:
 def visitor(cookies: str | None) -> tuple[str, str | None]:
     """The id of an anonymous visitor, and the `Set-Cookie` header to answer with, None where the visitor has one.
 
-    `cookies` is the request's `Cookie` header. An id that this function did not make is replaced, whoever sent it.
+    `cookies` is the request's `Cookie` header. The cookie is `Secure`: browsers keep it for sites with HTTPS, and for
+    `localhost`. An id that this function did not make is replaced, whoever sent it.
     """
     found = _OWN.search(cookies or "")
     if found:
