@@ -1,5 +1,7 @@
 """The one error that torchfinch shows to people: what was wrong, and what to do about it."""
 
+import re
+
 
 class TorchfinchError(Exception):
     """An expected failure; the command line prints it as one line and exits with 1.
@@ -14,3 +16,8 @@ class TorchfinchError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} (hint: {self.hint})" if self.hint else self.message
+
+
+def without_password(address: str) -> str:
+    """The address of a database or server with `***` for whatever stands before its host; a path is left whole."""
+    return re.sub(r"://[^/].*@", "://***@", address)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from torchfinch.errors import TorchfinchError
+from torchfinch.errors import TorchfinchError, without_password
 from torchfinch.files import sha256
 from torchfinch.registry import NoRegistry, open_registry
 
@@ -24,6 +24,19 @@ def test_without_a_registry_nothing_is_kept_and_nothing_fails(colour_archive: Pa
     registry.rolled_back("0" * 64, "errors")
     with pytest.raises(TorchfinchError, match="there is no registry"):
         registry.fetch("models:/colours@champion", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
+        ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("http://user:secret@host:5000/a", "http://***@host:5000/a"),
+        ("postgresql+psycopg://user:s@e/cret@host/db", "postgresql+psycopg://***@host/db"),
+    ],
+)
+def test_an_address_is_shown_without_its_password_and_with_its_whole_path(address: str, shown: str) -> None:
+    assert without_password(address) == shown
 
 
 def version(folder: Path) -> "ModelVersion":

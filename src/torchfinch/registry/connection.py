@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from torchfinch.errors import TorchfinchError
+from torchfinch.errors import TorchfinchError, without_password
 
 FAULTS = (MlflowException, SQLAlchemyError, ImportError, OSError)
 """Of MLflow, its database or the way there."""
@@ -40,23 +40,19 @@ def experiment(client: MlflowClient, name: str) -> str:
     return str(found.experiment_id if found else client.create_experiment(name, tags=_KIND))
 
 
-def shown(uri: str) -> str:
-    """An address without the password in it."""
-    return re.sub("//.*@", "//***@", uri)
-
-
 @contextmanager
 def told(uri: str, hint: str | None = None) -> Iterator[None]:
     """What MLflow, its database or the way there says against the block, as one line."""
     try:
         yield
     except FAULTS as error:
+        shown = without_password(uri)
         if _unreachable(error):
-            raise TorchfinchError(f"{shown(uri)} does not answer", _ADDRESSES) from error
+            raise TorchfinchError(f"{shown} does not answer", _ADDRESSES) from error
         if "database is locked" in str(error):
-            raise TorchfinchError(f"{shown(uri)} is locked by another program", hint or _SERVER) from error
-        sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip())[0].replace(uri, shown(uri))
-        raise TorchfinchError(f"{shown(uri)}: {sentence}", hint or _ADDRESSES) from error
+            raise TorchfinchError(f"{shown} is locked by another program", hint or _SERVER) from error
+        sentence = re.split(r"(?<=[.!?])\s|\n", str(error).strip())[0].replace(uri, shown)
+        raise TorchfinchError(f"{shown}: {sentence}", hint or _ADDRESSES) from error
 
 
 def _unreachable(error: BaseException | None) -> bool:

@@ -15,9 +15,9 @@ import torch
 from mlflow.exceptions import MlflowException
 
 from torchfinch.console import err
-from torchfinch.errors import TorchfinchError
+from torchfinch.errors import TorchfinchError, without_password
 from torchfinch.evaluation import load_model
-from torchfinch.registry.connection import FAULTS, WEIGHTS, connect, experiment, shown, told
+from torchfinch.registry.connection import FAULTS, WEIGHTS, connect, experiment, told
 from torchfinch.registry.record import Record, flat, read_record, unfinished_folder, weights_digest
 from torchfinch.training import Epoch
 
@@ -67,7 +67,8 @@ def mlflow_tracking(
         with suppress(MlflowException):
             mlflow.end_run("FAILED")
         raise
-    err.print(f"tracked as {run.run_name} in the experiment {recipe} of {shown(uri)}", markup=False, soft_wrap=True)
+    place = f"in the experiment {recipe} of {without_password(uri)}"
+    err.print(f"tracked as {run.run_name} {place}", markup=False, soft_wrap=True)
 
 
 def _abandon(uri: str, folder: Path, kept: Mapping[int, bool], *, status: str) -> None:

@@ -1,7 +1,6 @@
 """Where a study is kept, and what was left there by processes that died."""
 
 import json
-import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from torchfinch.errors import TorchfinchError
+from torchfinch.errors import TorchfinchError, without_password
 from torchfinch.tuning.problem import Problem
 from torchfinch.tuning.space import Space
 
@@ -68,7 +67,7 @@ def usable(storage: str | None) -> Iterator[None]:
 
 
 def _refused(storage: str | None, error: Exception) -> TorchfinchError:
-    shown = re.sub(r"://[^/].*@", "://***@", str(storage))  # without a password
+    shown = without_password(str(storage))
     if "database is locked" in f"{error} {error.__cause__}":
         return TorchfinchError(
             f"the storage {shown} is locked by another program",
