@@ -81,6 +81,20 @@ def test_the_best_parameters_of_an_estimator_are_a_file_that_crossval_takes() ->
     assert found["summary"]["accuracy"]["mean"] == pytest.approx(scores[10])
 
 
+def test_values_are_tried_as_python_has_them_and_crossval_reads_them_again() -> None:
+    words = ("--search", "class_weight={0: 2.0, 1: 1.0},None", "--search", "shrinking=True,False", "--json")
+    trials = json.loads(tune("sklearn.svm.SVC", "--data", "digits", *words).stdout)["trials"]
+
+    assert [trial["state"] for trial in trials] == ["complete"] * 4
+    assert {repr(trial["values"]["class_weight"]) for trial in trials} == {"{'0': 2.0, '1': 1.0}", "None"}
+    assert {trial["values"]["shrinking"] for trial in trials} == {True, False}
+    file = yaml.safe_load(Path("studies/SVC/best.yaml").read_text())
+    assert file["class_weight"] in ("{0: 2.0, 1: 1.0}", None)
+    Path("studies/SVC/best.yaml").write_text(yaml.safe_dump({**file, "class_weight": "{0: 2.0, 1: 1.0}"}))
+    found = json.loads(torchfinch("crossval", "studies/SVC/best.yaml", "--folds", "2", "--json").stdout)
+    assert found["parameters"]["svc__class_weight"] == "{0: 2.0, 1: 1.0}"
+
+
 def test_without_folds_an_estimator_is_judged_by_the_recipes_validation_images() -> None:
     trials = json.loads(tune(*SVC, "--json").stdout)["trials"]
 

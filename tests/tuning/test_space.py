@@ -1,13 +1,22 @@
 """Values to try, as text and as the points of a grid."""
 
+import re
 from math import inf
+from typing import Any
 
 import pytest
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.tuning import read_space
-from torchfinch.tuning.space import grid, points
+from torchfinch.tuning.space import drawn, ends, grid, points
 
 
 @pytest.mark.parametrize(
@@ -21,6 +30,8 @@ from torchfinch.tuning.space import grid, points
         ("16..64:16", IntDistribution(16, 64, step=16)),
         ("best, final", CategoricalDistribution(["best", "final"])),
         ("1,2.5,true,null", CategoricalDistribution([1, 2.5, True, None])),
+        ("3, True,False,None", CategoricalDistribution([3, True, False, None])),
+        ("'3',rbf", CategoricalDistribution(["3", "rbf"])),
         (["adamw", "1e-3", 4], CategoricalDistribution(["adamw", 1e-3, 4])),
     ],
 )
@@ -28,7 +39,40 @@ def test_a_text_or_a_list_says_which_values_are_tried(text: str | list[str], val
     assert read_space({"x": text}) == {"x": values}
 
 
-@pytest.mark.parametrize("text", ["..4", "a..b", "4..1", "0..1:log", "1..2:often", "", "a,,b", []])
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("(50,),(100, 50), None", ((50,), (100, 50), None)),
+        ("{0: 1, 1: 2},balanced", ({0: 1, 1: 2}, "balanced")),
+        ("[[1, 2], [3]],[4]", ([[1, 2], [3]], [4])),
+        ([(50,), "(100,)"], ((50,), (100,))),
+    ],
+)
+def test_values_with_brackets_are_read_as_python_reads_them(text: str | list[Any], values: tuple[Any, ...]) -> None:
+    space = read_space({"x": text})
+
+    assert ends(space["x"]) == values
+    assert json_to_distribution(distribution_to_json(space["x"])) == space["x"]  # as a database keeps it
+    assert tuple(drawn({"x": choice})["x"] for choice in grid(space)["x"]) == values
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("1..5:0", "its step is 0"),
+        ("1..5:-1", "its step is -1"),
+        ("0.0..1.0:nan", "its step is nan"),
+        ("1..inf", "its ends are no finite numbers"),
+        ("nan..1", "its ends are no finite numbers"),
+        ("-inf..1:log", "its ends are no finite numbers"),
+    ],
+)
+def test_a_range_without_points_is_refused_as_it_was_written(text: str, why: str) -> None:
+    with pytest.raises(TorchfinchError, match=rf"x: '{re.escape(text)}' is no range: {why}"):
+        read_space({"x": text})
+
+
+@pytest.mark.parametrize("text", ["..4", "a..b", "4..1", "0..1:log", "1..2:often", "", "a,,b", "(1,2", "1,)", []])
 def test_other_texts_are_told_with_their_name_and_the_forms(text: str | list[str]) -> None:
     with pytest.raises(TorchfinchError, match=r"^x: .*\(hint: write LOW\.\.HIGH"):
         read_space({"x": text})

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -23,10 +23,23 @@ from tuning.dying import SPACE, problem
 from torchfinch.errors import TorchfinchError
 from torchfinch.training import Data, Images
 from torchfinch.tuning import Problem, Sampler, Trial, estimator_problem, images_problem, read_space, tune
-from torchfinch.tuning.space import Value
 from torchfinch.tuning.storage import WORKER, open_study
 
 C = {"C": "1e-3..1e3:log"}
+
+
+class Sized(BaseEstimator):  # type: ignore[misc]
+    """Its score is how many sizes it has, which are a tuple."""
+
+    def __init__(self, sizes: tuple[int, ...] = ()) -> None:
+        self.sizes = sizes
+
+    def fit(self, _examples: object, _targets: object) -> "Sized":
+        assert isinstance(self.sizes, tuple)
+        return self
+
+    def score(self, _examples: object, _targets: object) -> float:
+        return len(self.sizes)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +48,7 @@ def irises() -> Problem:
 
 
 def test_a_grid_search_finds_what_that_of_scikit_learn_finds(irises: Problem) -> None:
-    points: dict[str, list[Value]] = {"C": [0.01, 1, 100], "kernel": ["rbf", "linear"]}
+    points: dict[str, list[Any]] = {"C": [0.01, 1, 100], "kernel": ["rbf", "linear"]}
     tuned = tune(irises, read_space(points), sampler="grid", prune=False)
 
     theirs = GridSearchCV(SVC(), points, cv=StratifiedKFold(5, shuffle=True, random_state=0))
@@ -44,6 +57,15 @@ def test_a_grid_search_finds_what_that_of_scikit_learn_finds(irises: Problem) ->
     assert sorted(trial.score or 0 for trial in tuned.trials) == pytest.approx(
         sorted(theirs.cv_results_["mean_test_score"])
     )
+
+
+def test_tuples_are_tried_and_kept_in_a_database_as_they_were_given(irises: Problem, tmp_path: Path) -> None:
+    problem = estimator_problem(Sized(), irises.examples, irises.targets, folds=2)
+    for trials in (1, 2):
+        space = read_space({"sizes": "(50,),(100, 50)"})
+        tuned = tune(problem, space, sampler="grid", trials=trials, storage=f"sqlite:///{tmp_path}/tune.db")
+
+    assert {trial.values["sizes"]: trial.score for trial in tuned.trials} == {(50,): 1, (100, 50): 2}
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

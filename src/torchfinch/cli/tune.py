@@ -166,17 +166,20 @@ def _write(folder: Path, tuned: Tuned, subject: Subject) -> tuple[Path, Path]:
 def _config(tuned: Tuned, subject: Subject) -> str:
     import yaml
 
+    from torchfinch.tuning.space import written
+
     head = f"# {tuned.metric} {tuned.best.score:.6g}: trial {tuned.best.number} of {len(tuned.trials)}\n"
-    fixed = {name: _written(value) for name, value in subject.config.items()}
-    return head + yaml.safe_dump({**fixed, **tuned.best.values}, sort_keys=False)
+    fixed = {name: _number(value) for name, value in subject.config.items()}
+    best = {name: written(value) for name, value in tuned.best.values.items()}
+    return head + yaml.safe_dump({**fixed, **best}, sort_keys=False)
 
 
-def _written(value: object) -> object:
+def _number(value: object) -> object:
     """Text as the number that it is, where that is written the same: a folder 2024_01_15 is none."""
     from torchfinch.tuning import read_value
 
     read = read_value(value)
-    return read if str(read) == value else value
+    return read if type(read) in {int, float} and str(read) == value else value
 
 
 def _tell(trial: Trial) -> None:

@@ -9,6 +9,7 @@ from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.tuning.space import drawn
 from torchfinch.tuning.storage import counts
 
 _FEWEST = 4
@@ -90,7 +91,7 @@ def read_trial(trial: FrozenTrial) -> Trial:
         number=trial.number,
         state=states.get(trial.state.name, "running"),
         score=sum(scores) / len(scores) if scores else None,
-        values=dict(trial.params),
+        values=drawn(trial.params),
         scores=scores,
         seconds=trial.duration.total_seconds() if trial.duration else None,
         note=str(trial.user_attrs.get("note", "")),

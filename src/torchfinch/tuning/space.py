@@ -1,23 +1,25 @@
 """The values to try of each setting: read from text, and as the points of a grid."""
 
+import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from torchfinch.errors import TorchfinchError
 
-Value = str | int | float | bool | None
 Space = Mapping[str, BaseDistribution]
 FORMS = "LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A,B,C"
 
 
-def read_space(described: Mapping[str, str | Sequence[Value]], *, stepped: bool = False) -> Space:
+def read_space(described: Mapping[str, str | Sequence[Any]], *, stepped: bool = False) -> Space:
     """The values to try, by the name of their setting.
 
     Each is a list of choices, or a text: `1e-4..1e-2:log` draws evenly by logarithm, `16..64:16` goes in steps,
-    `best,final` are choices. A range is of whole numbers where both its ends are written as such, else of real ones.
+    `best,final` or `(50,),(100, 50),None` are choices, values being written as in Python. A range is of whole numbers
+    where both its ends are written as such, else of real ones.
     `stepped` is for a grid: without a step, whole numbers would go by one.
 
     Raises:
@@ -45,33 +47,61 @@ def points(space: Space) -> float:
 def ends(values: BaseDistribution) -> tuple[Any, ...]:
     """The choices, or both ends of a range: where one of them is refused, nothing need be tried."""
     if isinstance(values, CategoricalDistribution):
-        return values.choices
+        return tuple(map(_meant, values.choices))
     assert isinstance(values, FloatDistribution | IntDistribution)
     return values.low, values.high
 
 
+def drawn(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a trial, from what Optuna keeps of them."""
+    return {name: _meant(value) for name, value in params.items()}
+
+
 def read_value(value: Any) -> Any:
-    """What text stands for where it is a number, `true`, `false` or `null`; anything else as it is."""
+    """What text stands for where it is a value of Python, or `true`, `false` or `null`; anything else as it is."""
     if not isinstance(value, str):
         return value
     text = value.strip()
     known = {"true": True, "false": False, "null": None}
     if text in known:
         return known[text]
-    try:
-        return _number(text)
-    except ValueError:
-        return text
+    for read in (ast.literal_eval, _number):
+        with suppress(ValueError, SyntaxError, TypeError):
+            return read(text)
+    return text
 
 
-def _read(name: str, values: str | Sequence[Value], *, stepped: bool) -> BaseDistribution:
+def written(value: Any) -> Any:
+    """The text of a tuple, list or dictionary, for neither Optuna nor YAML keeps all of them; else the value itself."""
+    return repr(value) if isinstance(value, tuple | list | dict) else value
+
+
+def _meant(value: Any) -> Any:
+    return read_value(value) if isinstance(value, str) and value.startswith(("(", "[", "{")) else value
+
+
+def _read(name: str, values: str | Sequence[Any], *, stepped: bool) -> BaseDistribution:
     if isinstance(values, str) and ".." in values:
         return _range(name, values, stepped=stepped)
-    parts = values.split(",") if isinstance(values, str) else values
-    choices = [read_value(part) for part in parts] if isinstance(parts, list) else []
+    parts = list(_parts(values)) if isinstance(values, str) else values
+    choices = [written(read_value(part)) for part in parts] if isinstance(parts, list) else []
     if not choices or "" in choices:
         raise TorchfinchError(f"{name}: {values!r} names no values", f"write {FORMS}")
     return CategoricalDistribution(choices)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """The text between its commas, but for those within brackets."""
+    part = ""
+    for piece in text.split(","):
+        part += piece
+        if all(part.count(opened) == part.count(closed) for opened, closed in ("()", "[]", "{}")):
+            yield part
+            part = ""
+        else:
+            part += ","
+    if part:
+        yield ""
 
 
 def _range(name: str, text: str, *, stepped: bool) -> BaseDistribution:
@@ -83,7 +113,7 @@ def _range(name: str, text: str, *, stepped: bool) -> BaseDistribution:
         if stepped and not kind:
             message = f"{name}: {text!r} has no step, and a grid tries every point"
             raise TorchfinchError(message, f"--search {name}={span}:{_step(low, high):g}")
-        step = _number(kind) if kind not in {"", "log"} else None
+        step = _read_step(kind)
         if isinstance(low, int) and isinstance(high, int) and not isinstance(step, float):
             return IntDistribution(low, high, log=kind == "log", step=step or 1)
         return FloatDistribution(low, high, log=kind == "log", step=step)
@@ -92,10 +122,19 @@ def _range(name: str, text: str, *, stepped: bool) -> BaseDistribution:
 
 
 def _check_ends(low: float, high: float, *, kind: str) -> None:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError("its ends are no finite numbers")
     if low > high:
         raise ValueError("it ends below its beginning")
     if kind == "log" and low <= 0:
         raise ValueError("a logarithmic range begins above 0")
+
+
+def _read_step(kind: str) -> float | None:
+    step = _number(kind) if kind not in {"", "log"} else None
+    if step is not None and not 0 < step < math.inf:
+        raise ValueError(f"its step is {kind}, and has to be above 0")
+    return step
 
 
 def _step(low: float, high: float) -> float:

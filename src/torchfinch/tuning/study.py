@@ -21,7 +21,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation.estimators import check_seed
 from torchfinch.tuning.problem import Problem
 from torchfinch.tuning.result import Trial, Tuned, read_study, read_trial
-from torchfinch.tuning.space import Space, ends, grid, points
+from torchfinch.tuning.space import Space, drawn, ends, grid, points
 from torchfinch.tuning.storage import INTERRUPTED, WORKER, counts, open_study, this_process, usable
 
 Sampler = Literal["grid", "random", "tpe", "gp"]
@@ -149,7 +149,8 @@ def _try(problem: Problem, trial: optuna.Trial) -> Trial:
 
 def _score(problem: Problem, trial: optuna.Trial) -> float:
     """The mean over the folds; what is known after each, or after each epoch, is kept and decides whether to go on."""
-    steps, scores, mean, patience = count(1), [], math.nan, problem.patience(trial.params)
+    steps, scores, mean, values = count(1), [], math.nan, drawn(trial.params)
+    patience = problem.patience(values)
 
     def told(score: float) -> None:
         step = next(steps)
@@ -157,7 +158,7 @@ def _score(problem: Problem, trial: optuna.Trial) -> float:
         if step >= patience and trial.should_prune():
             raise optuna.TrialPruned
 
-    for score in problem.scores(trial.params, told):
+    for score in problem.scores(values, told):
         scores.append(score)
         mean = _keep(trial, scores, step=next(steps))
         if patience <= len(scores) < len(problem.splits) and trial.should_prune():
