@@ -266,6 +266,33 @@ def test_a_server_that_hangs_keeps_two_workers_waiting_and_the_others_are_free_f
         assert fetcher.get(hanging.url) == "1", "once it answers it is asked as before"
 
 
+def test_of_many_servers_that_hung_before_few_are_asked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetcher_module, "_SECONDS", 0.2)
+    monkeypatch.setattr(fetcher_module, "_REST", 0)
+    over, fetcher = threading.Event(), Fetcher()
+
+    def hang(_: str) -> Iterator[bytes]:
+        over.wait(30)
+        yield b"1"
+
+    with ExitStack() as stack, ThreadPoolExecutor(WORKERS) as workers:
+        port, urls = 0, []
+        for last in range(2, 2 + WORKERS):
+            port = stack.enter_context(serving(hang, f"127.0.0.{last}", port))
+            urls.append(f"http://127.0.0.{last}:{port}/metrics")
+        for url in urls:
+            with pytest.raises(TorchfinchError, match="did not answer within"):
+                fetcher.get(url)
+        monkeypatch.setattr(fetcher_module, "_SECONDS", 60)
+        asked = [workers.submit(fetcher.get, url) for url in urls]
+        assert within(30, lambda: sum(each.done() for each in asked) == WORKERS - 4)
+        refused = [str(each.exception()) for each in asked if each.done()]
+        assert all("others are asked again first" in each for each in refused)
+        over.set()
+        wait(asked)
+        assert fetcher.get_all(urls, until=deadline()) == ["1"] * WORKERS
+
+
 def test_all_who_ask_a_server_that_answers_get_their_turn() -> None:
     fetcher = Fetcher()
     with ThreadPoolExecutor(WORKERS) as workers, hook() as healthy:

@@ -20,6 +20,9 @@ _REST = 10.0
 _AT_ONCE = 2
 """Requests that one server gets at a time, so that one that hangs leaves most of the workers to other releases."""
 _PATIENCE = 1.0
+_HUNG_AT_ONCE = 4
+"""Requests at a time to servers that hung when they were asked last: half of the workers that there are by default."""
+_BREATH = 0.2
 
 
 @dataclass
@@ -30,14 +33,17 @@ class _Server:
     slow: bool = False
     """Whether somebody has waited for a turn in vain since it last answered."""
     rests_until: float = 0.0
+    hung: bool = False
+    """Whether its last answer did not come in time."""
 
 
 class Fetcher:
-    """GET with a deadline. A server that hangs takes few of the workers, and is then left alone for a while."""
+    """GET with a deadline. Servers that hang take few of the workers, and are then left alone for a while."""
 
     def __init__(self) -> None:
         self._client = httpx.Client(follow_redirects=False, trust_env=False)
         self._servers: dict[str, _Server] = {}
+        self._hung = threading.Semaphore(_HUNG_AT_ONCE)
 
     def get(self, url: str, params: Mapping[str, str] | None = None, *, until: float | None = None) -> str:
         """The text of an answer of status 200 that has come in whole in time: by the monotonic clock's `until`.
@@ -49,15 +55,15 @@ class Fetcher:
             server = self._servers.setdefault(str(httpx.URL(url).netloc), _Server())
         except httpx.InvalidURL as error:
             raise TorchfinchError(f"{url} is no address: {error}") from error
-        with _turn(server, url, until):
+        with _turn(server, url, until), self._again(server, url):
             try:
                 status, text = self._read(url, params, until)
             except httpx.TimeoutException as error:
-                server.rests_until = time.monotonic() + _REST
+                server.rests_until, server.hung = time.monotonic() + _REST, True
                 raise TorchfinchError(f"{url} did not answer within {_SECONDS:g} s") from error
             except httpx.HTTPError as error:
                 raise TorchfinchError(f"{url}: {error}") from error
-            server.slow = False
+            server.slow = server.hung = False
         if status != 200:
             raise TorchfinchError(f"{url} answered with status {status}: {text[:200]}")
         return text
@@ -73,6 +79,19 @@ class Fetcher:
             raise TorchfinchError(f"{len(urls)} pods did not all answer within {_SECONDS:g} s") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+    @contextmanager
+    def _again(self, server: _Server, url: str) -> Iterator[None]:
+        """Many releases may have servers of their own that hang: few of those are asked again at a time."""
+        if not server.hung:
+            yield
+            return
+        if not self._hung.acquire(timeout=_BREATH):  # those that answer again are all asked within one look
+            raise TorchfinchError(f"{url} did not answer when it was last asked, and others are asked again first")
+        try:
+            yield
+        finally:
+            self._hung.release()
 
     def _read(self, url: str, params: Mapping[str, str] | None, until: float) -> tuple[int, str]:
         left = max(until - time.monotonic(), 0.001)
