@@ -4,7 +4,7 @@ from pathlib import Path
 
 import httpx
 
-from torchfinch.archive import read_archive
+from torchfinch.archive import ArchiveInfo, read_archive
 from torchfinch.errors import TorchfinchError
 from torchfinch.release.adapters import Outcomes
 from torchfinch.release.controller import Controller
@@ -20,6 +20,8 @@ from torchfinch.serving.management import READY
 _ANSWER_SECONDS = 5.0
 """A server that takes longer to tell its state must not keep the controller from its other work."""
 _METRICS_SECONDS = 2.0
+_LOADING, _STARTING = 120.0, 60.0
+"""Seconds that a worker has to load where the archive does not say, and that TorchServe itself has."""
 _WARM_UP = 300
 """Requests after which a JVM has compiled what serving a request runs."""
 
@@ -45,20 +47,20 @@ class TorchServes:
 
     def start(self, spec: Spec, slot: str, archive: Path) -> str:
         """Serve `archive` under the release's model name, and return host and port when its workers are READY."""
+        info = read_archive(archive)
         instance = start_instance(
-            self._name(slot), store=archive.parent, models={spec.model: archive.name}, home=self._home
+            self._name(slot),
+            store=archive.parent,
+            models={spec.model: archive.name},
+            home=self._home,
+            timeout=start_seconds(info),
         )
-        self._prove(spec, instance, archive)
-        return instance.inference_url.removeprefix("http://")
-
-    def _prove(self, spec: Spec, instance: Instance, archive: Path) -> None:
-        """Golden requests before any user's: a wrong answer is a failed start, and a cold JVM would be judged slow."""
-        if not read_archive(archive).golden:
-            return
-        problem = replay(instance.inference_url, spec.model, archive, requests=_WARM_UP)
-        if problem:
+        try:
+            _prove(spec, instance, info)
+        except BaseException:
             instance.stop()
-            raise TorchfinchError(f"{self.label(archive)} does not answer as its archive promises: {problem}")
+            raise
+        return instance.inference_url.removeprefix("http://")
 
     def stop(self, slot: str) -> None:
         """End the slot's TorchServe, if there is one."""
@@ -86,8 +88,7 @@ class TorchServes:
 
     def label(self, archive: Path) -> str:
         """Name and version, such as `digits 2.0`."""
-        info = read_archive(archive)
-        return f"{info.name} {info.version}"
+        return _label(read_archive(archive))
 
     def metrics(self, slot: str) -> str:
         """The page of TorchServe's metrics.
@@ -108,6 +109,25 @@ class TorchServes:
 
     def _name(self, slot: str) -> str:
         return f"{self._release}-{slot}"
+
+
+def start_seconds(archive: ArchiveInfo) -> float:
+    """How long a server of the archive may take until its workers are READY: what it says, and the JVM's own start."""
+    told = archive.config.get("startupTimeout")
+    return max(told if isinstance(told, int) else 0, _LOADING) + _STARTING
+
+
+def _prove(spec: Spec, instance: Instance, archive: ArchiveInfo) -> None:
+    """Golden requests before any user's: a wrong answer is a failed start, and a cold JVM would be judged slow."""
+    if not archive.golden:
+        return
+    problem = replay(instance.inference_url, spec.model, archive.path, requests=_WARM_UP)
+    if problem:
+        raise TorchfinchError(f"{_label(archive)} does not answer as its archive promises: {problem}")
+
+
+def _label(archive: ArchiveInfo) -> str:
+    return f"{archive.name} {archive.version}"
 
 
 def local_router(release: str, *, home: Path) -> EnvoyRouter:
