@@ -133,6 +133,29 @@ def test_a_canary_without_an_endpoint_leads_back_even_while_paused(play: Play) -
     assert (play.phase, play.world.weight) == (Phase.ROLLING_BACK, 0)
 
 
+def test_ten_failures_out_of_ten_lead_back_even_while_paused(play: Play) -> None:
+    play.at_weight(5, requests=0)
+    play.world.asked = Request(paused=True)
+    play.tick(10 * 20, error_rate={"two": 1.0})
+    assert (play.phase, play.world.weight) == (Phase.ROLLING_BACK, 0)
+    assert play.reason == "all of the canary's first 10 requests failed"
+
+
+@pytest.mark.parametrize(
+    "reason", ["the canary has no ready endpoint at weight 5", "all of the canary's first 10 requests"]
+)
+def test_a_plain_failure_leads_back_though_the_route_is_not_taken_up_yet(play: Play, reason: str) -> None:
+    play.until(lambda tick: tick.decision.state.weight == 5)
+    play.world.synced = False
+    play.tick()
+    assert play.reason == "the route with weight 5 is not taken up yet"
+    if "endpoint" in reason:
+        play.world.lose("canary")
+    play.tick(10 * 20, error_rate={"two": 1.0})
+    assert (play.phase, play.world.weight) == (Phase.ROLLING_BACK, 0)
+    assert play.reason.startswith(reason)
+
+
 def test_an_unknown_readiness_is_no_failure_and_no_pass(play: Play) -> None:
     play.at_weight(5, requests=0)
     play.world.canary = replace(play.world.canary, ready=None)
@@ -167,6 +190,20 @@ def test_the_canary_of_an_ended_release_goes_after_a_while_and_not_before(play: 
     for _ in range(5):
         play.tick()
     assert not play.world.canary.running
+    assert play.world.stable.running
+
+
+@pytest.mark.parametrize(("delay", "runs"), [("0s", False), (None, True)])
+def test_a_canary_goes_at_once_without_a_delay_and_never_where_there_is_none(
+    play: Play, delay: str | None, runs: bool
+) -> None:
+    play.change(scaleDownDelay=delay)
+    play.ended()
+    play.tick()
+    assert play.world.canary.running is runs
+    play.world.now += 10_000
+    play.tick()
+    assert play.world.canary.running is runs
     assert play.world.stable.running
 
 
