@@ -64,6 +64,16 @@ def test_counts_are_written_together_and_once() -> None:
     assert stream.getvalue().count("code:200") < 10
 
 
+def test_counters_are_written_as_zeros_before_the_first_request() -> None:
+    stream = io.StringIO()
+    Metrics(model="m", version="1", stream=stream)
+
+    assert within(10, lambda: stream.getvalue().endswith("\n"))
+    found = lines(stream)
+    assert set(found.values()) == {0}
+    assert {("torchfinch_requests_total", f"model:m,version:1,code:{code}") for code in (200, 400, 500)} <= set(found)
+
+
 def test_labels_cannot_break_a_line() -> None:
     metrics = Metrics(model="a,b|c#d:e", version="1")
     metrics._stream = stream = io.StringIO()

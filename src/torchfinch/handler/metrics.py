@@ -92,10 +92,10 @@ class Metrics:
 
     def _write_regularly(self) -> None:
         while True:
-            self._wake.wait()
-            self._wake.clear()
             self.write()
             time.sleep(self._interval)
+            self._wake.wait()
+            self._wake.clear()
 
 
 def _cumulated(name: str, labels: _Labels, buckets: Mapping[float, int]) -> dict[_Series, float]:
