@@ -58,6 +58,17 @@ def test_predictions_and_explanations_in_one_batch_get_their_own_answers(serve: 
     assert b'"target":1' in answers[3]
 
 
+def test_attributions_are_told_with_four_digits(serve: Serve) -> None:
+    handler, context = serve()
+    noise = encode_image(Image.effect_noise((16, 16), 90).convert("RGB"))
+
+    [(_, answer)] = predict(handler, context, noise, headers=EXPLAIN)
+
+    values = np.asarray(answer["attributions"]).ravel().tolist()
+    assert len(set(values)) > 20
+    assert values == [float(f"{value:.4g}") for value in values]
+
+
 def test_an_overlay_is_a_png_of_a_size_to_look_at(serve: Serve) -> None:
     handler, context = serve()
     context.new_batch([{**EXPLAIN, "Accept": "image/png"}])

@@ -9,7 +9,7 @@ from colours import colour_image, colour_probabilities
 from PIL import Image
 from torch import Tensor
 
-from torchfinch.handler import JSON, BadRequest, Unavailable, requests
+from torchfinch.handler import JSON, BadRequest, Limits, Unavailable, requests
 from torchfinch.handler.classifier import ImageClassifier
 from torchfinch.testing import encode_image, predict
 
@@ -137,6 +137,20 @@ def test_what_a_verb_raises_is_the_answer_of_that_image_alone(serve: Serve) -> N
     assert "ZeroDivisionError" in answers[1][1]["message"]
 
 
+class _ForgetsToReturn(ImageClassifier):
+    def decode(self, body: bytes) -> Any:
+        return super().decode(body) if body != colour_image("green") else None
+
+
+def test_a_decode_that_returns_nothing_fails_alone(serve: Serve) -> None:
+    handler, context = serve(_ForgetsToReturn)
+
+    answers = predict(handler, context, colour_image("red"), colour_image("green"), colour_image("blue"))
+
+    assert [status for status, _ in answers] == [200, 500, 200]
+    assert "NoneType" in answers[1][1]["message"]
+
+
 class _Refuses(ImageClassifier):
     def decode(self, body: bytes) -> Tensor:
         if body.isdigit():
@@ -194,8 +208,8 @@ def test_a_request_that_breaks_the_handler_itself_is_answered_alone(
 ) -> None:
     handler, context = serve(_Unreadable)
 
-    def parse(row: dict[str, Any], headers: dict[str, str], limit: int) -> Any:
-        return 1 / 0 if row["body"] == b"zero" else requests.parse(row, headers, limit)
+    def parse(row: dict[str, Any], headers: dict[str, str], limits: Limits) -> Any:
+        return 1 / 0 if row["body"] == b"zero" else requests.parse(row, headers, limits)
 
     monkeypatch.setattr("torchfinch.handler.image_handler.parse", parse)
     context.new_batch([{}, {"describe": "True"}, {}])

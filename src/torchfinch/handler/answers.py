@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from torchfinch.handler.errors import HandlerError
+from torchfinch.handler.errors import HandlerError, TooLarge
 from torchfinch.handler.requests import Request
 
 try:
@@ -55,6 +55,11 @@ def _finite(value: JSON) -> bool:
     return not isinstance(value, float) or value - value == 0
 
 
+def shorten(value: float, digits: int = 6) -> float:
+    """`value` with so many significant digits; a float32 holds no more than 7, the rest would be noise."""
+    return float(f"{value:.{digits}g}")
+
+
 def failure(error: HandlerError) -> Answer:
     """The answer to a request that failed as a whole."""
     return Answer(_status(error), dumps(_error_body(error)))
@@ -70,14 +75,18 @@ def join(request: Request, results: Sequence[bytes | HandlerError], *, model: st
     entries = [dumps({"error": _error_body(r)}) if isinstance(r, HandlerError) else r for r in results]
     if request.form != "v2":
         return Answer(status, b'{"predictions":[' + b",".join(entries) + b"]}")
-    output = {
-        "name": "predictions",
-        "datatype": "BYTES",
-        "shape": [len(entries)],
-        "data": [entry.decode() for entry in entries],
-    }
+    tensor = {"name": "predictions", "datatype": "BYTES", "shape": [len(entries)]}
+    output = {**tensor, "data": [entry.decode() for entry in entries]}
     identity = {"id": request.id} if request.id else {}
     return Answer(status, dumps({"model_name": model, "model_version": version, **identity, "outputs": [output]}))
+
+
+def within(most: int, answer: Answer) -> Answer:
+    """The answer, or the error that stands for one of more than `most` bytes."""
+    if len(answer.body) <= most:
+        return answer
+    problem = f"the answer has {len(answer.body)} bytes, more than {most}"
+    return failure(TooLarge(f"{problem}; send fewer images at once, or ask for an explanation as png"))
 
 
 def _error_body(error: HandlerError) -> dict[str, JSON]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torchfinch.handler.answers import JSON
+from torchfinch.handler.answers import JSON, shorten
 from torchfinch.handler.errors import ArchiveError, HandlerError
 from torchfinch.handler.image_handler import ImageHandler
 from torchfinch.handler.metrics import CONFIDENCE
@@ -27,8 +27,8 @@ class ImageClassifier(ImageHandler):
         return {
             "predicted_class": best,
             "label": labels[best],
-            "confidence": _shorten(float(values[0])),
-            "probabilities": {labels[i]: _shorten(p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)},
+            "confidence": shorten(float(values[0])),
+            "probabilities": {labels[i]: shorten(p) for i, p in zip(indices.tolist(), values.tolist(), strict=True)},
         }
 
     def describe(self) -> JSON:
@@ -52,8 +52,3 @@ class ImageClassifier(ImageHandler):
             self._metrics.count("torchfinch_predictions_total", {"class": str(int(best))})
             self._metrics.observe("torchfinch_confidence", float(confidence), CONFIDENCE, {})
         return result
-
-
-def _shorten(probability: float) -> float:
-    # a float32 holds no more than 7 digits; the rest would be noise in every answer
-    return float(f"{probability:.6g}")

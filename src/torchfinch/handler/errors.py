@@ -2,7 +2,7 @@
 
     HandlerError 500
     ├── BadRequest 400          bytes that are no image, base64 that is none
-    ├── TooLarge 413            too many bytes or pixels
+    ├── TooLarge 413            too many bytes, pixels or images
     ├── UnsupportedMedia 415    an image format that is not allowed
     ├── Unprocessable 422       a well-formed request that makes no sense
     └── Unavailable 503         the device is gone; another worker takes over
@@ -29,7 +29,7 @@ class BadRequest(HandlerError):  # noqa: N818 - named after the HTTP status
 
 
 class TooLarge(HandlerError):  # noqa: N818
-    """The image has more bytes or pixels than the archive allows."""
+    """An image, a request or its answer has more bytes, pixels or images than the archive allows."""
 
     status = 413
 

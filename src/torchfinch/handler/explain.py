@@ -52,9 +52,7 @@ def overlay(image: Image.Image, attributions: Tensor) -> bytes:
     base = np.asarray(image.convert("RGB").resize((width, height), resample), dtype=np.float64)
     strength = np.abs(attributions.numpy())
     strength = strength / max(float(np.quantile(strength, 0.99)), 1e-12)
-    heat = Image.fromarray((strength.clip(0, 1) * 255).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    heat = Image.fromarray((strength.clip(0, 1) * 255).astype(np.uint8)).resize((width, height))
     heat = heat.filter(ImageFilter.GaussianBlur(max(width, height) / 80))  # single pixels mean nothing to an eye
     level = np.asarray(heat, dtype=np.float64) / 255
     colours = np.stack([np.interp(level, np.linspace(0, 1, len(_COLOURS)), _COLOURS[:, c]) for c in range(3)], axis=-1)

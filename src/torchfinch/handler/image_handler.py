@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from torchfinch.handler import batching, cores, explain, sample
-from torchfinch.handler.answers import JSON, WIRE_VERSION, Answer, dumps, failure, join
+from torchfinch.handler.answers import JSON, WIRE_VERSION, Answer, dumps, failure, join, shorten, within
 from torchfinch.handler.archive import Archive
-from torchfinch.handler.errors import ArchiveError, HandlerError, Unprocessable
+from torchfinch.handler.errors import HandlerError, Unprocessable
 from torchfinch.handler.images import open_image
 from torchfinch.handler.metrics import Metrics
 from torchfinch.handler.requests import Options, Request, parse
@@ -32,7 +32,8 @@ class _Item:
 
     request: Request
     body: bytes | HandlerError
-    tensor: Tensor | None = None
+    tensor: Any = None
+    """What `decode` returned, until the network has seen it."""
     result: bytes | HandlerError | Answer | None = None
     """Its answer in JSON, the error that it alone caused, or an answer that is no JSON."""
 
@@ -104,7 +105,10 @@ class ImageHandler:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         stream = sys.stdout if properties.get("server_name") == "MMS" else None  # what TorchServe calls itself
         self._metrics = Metrics(model=self.archive.name, version=self.archive.version, stream=stream)
-        self._buckets = self._batch_buckets(int(properties.get("batch_size") or config.get("batchSize") or 1))
+        batch_size = int(properties.get("batch_size") or config.get("batchSize") or 1)
+        configured = self.archive.settings.get("batch_buckets")
+        self._buckets = batching.bucket_sizes(configured, batch_size, gpu=device != "cpu")
+        self._at_once = max(threads, self._buckets[-1])  # images that are held as tensors
         self.predictor = self.load(self.archive)
         if isinstance(self.predictor, nn.Module):
             self.predictor.eval().to(self.archive.device)
@@ -116,20 +120,13 @@ class ImageHandler:
             requests = [self._parse(row, context.get_all_request_header(i)) for i, row in enumerate(data)]
             batches = [[] if isinstance(r, HandlerError) else [_Item(r, body) for body in r.bodies] for r in requests]
             items = [item for batch in batches for item in batch]
-            self._decode_all(items)
-            self._predict_all([item for item in items if item.result is None])
+            for start in range(0, len(items), self._at_once):
+                self._run(items[start : start + self._at_once])
             with self._metrics.stage("encode"):
                 answers = [self._answer(request, batch) for request, batch in zip(requests, batches, strict=True)]
             for index, answer in enumerate(answers):
                 self._send(context, index, answer)
         return [answer.body for answer in answers]
-
-    def _batch_buckets(self, batch_size: int) -> tuple[int, ...]:
-        configured = self.archive.settings.get("batch_buckets")
-        buckets = sorted({int(size) for size in configured}) if configured else None
-        if buckets and buckets[0] < 1:
-            raise ArchiveError(f"handler.batch_buckets is {configured}; use sizes from 1 on")
-        return tuple(buckets or batching.default_buckets(batch_size, gpu=self.archive.device.type == "cuda"))
 
     def _warm_up(self) -> None:
         try:
@@ -143,16 +140,25 @@ class ImageHandler:
 
     def _parse(self, row: dict[str, Any], headers: dict[str, Any]) -> Request | HandlerError:
         try:
-            return parse(row, headers, self.archive.limits.max_bytes)
+            return parse(row, headers, self.archive.limits)
         except HandlerError as error:
             return error
         except Exception as error:  # noqa: BLE001 - one request must never end its batch
             return _unexpected("parse", error)
 
-    def _decode_all(self, items: Sequence[_Item]) -> None:
+    def _run(self, items: Sequence[_Item]) -> None:
         with self._metrics.stage("decode"):
             run = self._pool.map if len(items) > 1 else map
             list(run(self._decode, items))
+        decoded = [item for item in items if item.result is None]
+        tensors = [item.tensor for item in decoded]
+        with self._metrics.stage("predict"):
+            rows = batching.run(
+                self.predict, tensors, buckets=self._buckets, device=self.archive.device, works=self._device_works
+            )
+        for item, row in zip(decoded, rows, strict=True):
+            item.result = row if isinstance(row, HandlerError) else self._finish(item, row)
+            item.tensor = None
 
     def _decode(self, item: _Item) -> None:
         try:
@@ -163,15 +169,6 @@ class ImageHandler:
             item.result = error
         except Exception as error:  # noqa: BLE001 - a user's decode may raise anything
             item.result = _unexpected("decode", error)
-
-    def _predict_all(self, items: Sequence[_Item]) -> None:
-        tensors = [item.tensor for item in items if item.tensor is not None]
-        with self._metrics.stage("predict"):
-            rows = batching.run(
-                self.predict, tensors, buckets=self._buckets, device=self.archive.device, works=self._device_works
-            )
-        for item, row in zip(items, rows, strict=True):
-            item.result = row if isinstance(row, HandlerError) else self._finish(item, row)
 
     def _finish(self, item: _Item, row: Tensor) -> bytes | HandlerError | Answer:
         try:
@@ -197,31 +194,33 @@ class ImageHandler:
         if options.format == "png" and len(item.request.bodies) > 1:
             raise Unprocessable("a PNG shows one image; send the images one by one, or ask for json")
         method = options.method or str(self.archive.settings.get("explain") or "integrated_gradients")
-        assert item.tensor is not None
         pixels = item.tensor.to(self.archive.device)[None]
         found = explain.attribute(self.predictor, pixels, target=target, method=method)
         if options.format == "png":
             assert isinstance(item.body, bytes)
             seen = self.archive.preprocessing.crop(self.open_image(item.body))
             return Answer(200, explain.overlay(seen, found), "image/png")
-        shape = list(found.shape)
         label = self.archive.labels[target] if target < len(self.archive.labels) else None
-        attributions = found.tolist()
-        return dumps({"method": method, "target": target, "label": label, "shape": shape, "attributions": attributions})
+        numbers = [[shorten(value, 4) for value in line] for line in found.tolist()]
+        told = {"method": method, "target": target, "label": label, "shape": list(found.shape)}
+        return dumps({**told, "attributions": numbers})
 
     def _answer(self, request: Request | HandlerError, items: Sequence[_Item]) -> Answer:
         try:
-            if isinstance(request, HandlerError):
-                return failure(request)
-            if request.kind == "describe":
-                return Answer(200, dumps(self.describe()))
-            if isinstance(items[0].result, Answer):
-                return items[0].result
-            results = [item.result for item in items if isinstance(item.result, (bytes, HandlerError))]
-            return join(request, results, model=self.archive.name, version=self.archive.version)
+            return within(self.archive.limits.max_answer_bytes, self._joined(request, items))
         except Exception as error:  # noqa: BLE001 - a user's describe, or an error of his own, may raise anything
             kind = "answer" if isinstance(request, HandlerError) else request.kind
             return failure(_unexpected(kind, error))
+
+    def _joined(self, request: Request | HandlerError, items: Sequence[_Item]) -> Answer:
+        if isinstance(request, HandlerError):
+            return failure(request)
+        if request.kind == "describe":
+            return Answer(200, dumps(self.describe()))
+        if isinstance(items[0].result, Answer):
+            return items[0].result
+        results = [item.result for item in items if isinstance(item.result, (bytes, HandlerError))]
+        return join(request, results, model=self.archive.name, version=self.archive.version)
 
     def _send(self, context: Any, index: int, answer: Answer) -> None:
         context.set_response_status(answer.status, responses.get(answer.status, ""), index)
@@ -242,9 +241,7 @@ class ImageHandler:
 
     def _leave(self) -> None:
         # The reply must reach TorchServe first; then it sees a dead worker and starts another one.
-        timer = threading.Timer(0.5, os._exit, (1,))
-        timer.daemon = True
-        timer.start()
+        threading.Timer(0.5, os._exit, (1,)).start()
 
 
 def _unexpected(where: str, error: Exception) -> HandlerError:

@@ -16,18 +16,24 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # of sizes and broken EXIF; 
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _FOREIGN = {b"%PDF": "PDF", b"8BPS": "PSD", b"<svg": "SVG", b"<?xml": "SVG or XML", b"\x00\x00\x01\x00": "ICO"}
+_OURS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"BM": "BMP", b"GIF8": "GIF", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
+"""What Pillow would decode, for archives that allow fewer formats."""
 _HEIF_BRANDS = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIF", b"msf": "HEIF", b"avi": "AVIF"}
 """By the first three letters; the fourth tells profiles, and images from sequences."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive accepts as an image."""
+    """What an archive accepts as an image and as a request, and how much it answers."""
 
     max_bytes: int = 10_000_000
     """Bytes of one encoded image."""
     max_pixels: int = 40_000_000
     """Width times height, read from the header before decoding; Pillow opens at most about 179 million."""
+    max_images: int = 256
+    """Images of one request."""
+    max_answer_bytes: int = 6_553_500
+    """Bytes of one answer; more than TorchServe's `max_response_size`, whose default this is, would end the worker."""
     formats: tuple[str, ...] = FORMATS
     """Pillow's names of the formats that are decoded."""
 
@@ -89,17 +95,7 @@ def _claimed_format(start: bytes) -> str | None:
         return _HEIF_BRANDS.get(start[8:11])
     if start[:4] == b"RIFF":  # sound and films are RIFF too
         return "WEBP" if start[8:] == b"WEBP" else None
-    return next((name for magic, name in {**_FOREIGN, **_SIGNATURES}.items() if start.startswith(magic)), None)
-
-
-_SIGNATURES = {  # of formats that Pillow would decode, for archives that allow fewer of them
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"BM": "BMP",
-    b"GIF8": "GIF",
-    b"II*\x00": "TIFF",
-    b"MM\x00*": "TIFF",
-}
+    return next((name for magic, name in {**_FOREIGN, **_OURS}.items() if start.startswith(magic)), None)
 
 
 def upright(image: Image.Image) -> Image.Image:

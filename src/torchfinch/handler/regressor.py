@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from torchfinch.handler.answers import JSON
+from torchfinch.handler.answers import JSON, shorten
 from torchfinch.handler.errors import HandlerError
 from torchfinch.handler.image_handler import ImageHandler
 
@@ -15,7 +15,7 @@ class ImageRegressor(ImageHandler):
         names = self.archive.labels
         if len(row) != len(names):
             raise HandlerError(f"the model gives {len(row)} numbers and the archive names {len(names)}")
-        return {"values": {name: float(f"{value:.6g}") for name, value in zip(names, row.tolist(), strict=True)}}
+        return {"values": {name: shorten(value) for name, value in zip(names, row.tolist(), strict=True)}}
 
     def describe(self) -> JSON:
         """The description of every handler, and the names of the outputs."""

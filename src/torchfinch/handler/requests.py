@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torchfinch.handler.errors import BadRequest, HandlerError, TooLarge, Unprocessable
+from torchfinch.handler.images import Limits
 
 ACCEPTED = 'image bytes, {"image": base64}, {"instances": [{"b64": base64}]} or {"inputs": [...]}'
 METHODS = ("integrated_gradients", "saliency", "occlusion", "grad_cam")
@@ -46,7 +47,7 @@ class Request:
     """The identifier that KServe v2 echoes."""
 
 
-def parse(row: Mapping[str, Any], headers: Mapping[str, Any], max_bytes: int) -> Request:
+def parse(row: Mapping[str, Any], headers: Mapping[str, Any], limits: Limits) -> Request:
     """Read one row of a TorchServe batch.
 
     Raises:
@@ -61,8 +62,10 @@ def parse(row: Mapping[str, Any], headers: Mapping[str, Any], max_bytes: int) ->
     content = _content(row, plain.get("content-type", ""))
     fields = {**_header_options(plain), **{key: content[key] for key in _OPTIONS if content.get(key) is not None}}
     form, values = _images(content)
+    if len(values) > limits.max_images:
+        raise TooLarge(f"the request has {len(values)} images; send at most {limits.max_images} at once")
     return Request(
-        bodies=tuple(_body(value, max_bytes) for value in values),
+        bodies=tuple(_body(value, limits.max_bytes) for value in values),
         form=form,
         kind=kind,
         options=_options(fields),
