@@ -9,7 +9,7 @@ from colours import colour_image, colour_probabilities
 from PIL import Image
 from torch import Tensor
 
-from torchfinch.handler import JSON, BadRequest, Limits, Unavailable, requests
+from torchfinch.handler import JSON, BadRequest, Limits, requests
 from torchfinch.handler.classifier import ImageClassifier
 from torchfinch.testing import encode_image, predict
 
@@ -68,32 +68,6 @@ def test_a_failed_forward_pass_is_retried_one_by_one(serve: Serve) -> None:
 
     assert [status for status, _ in answers] == [200, 500, 200]
     assert "blue is not supported" in answers[1][1]["message"]
-
-
-class _Poisoned(ImageClassifier):
-    left = False
-
-    def predict(self, batch: Tensor) -> Tensor:
-        if len(batch) > 1:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return super().predict(batch)
-
-    def _device_works(self) -> bool:
-        self.left = True
-        return False
-
-    def _warm_up(self) -> None:
-        pass
-
-
-def test_a_poisoned_device_answers_everyone_and_is_not_tried_again(serve: Serve) -> None:
-    handler, context = serve(_Poisoned)
-
-    answers = predict(handler, context, colour_image("red"), colour_image("green"))
-
-    assert [status for status, _ in answers] == [503, 503]
-    assert answers[0][1]["type"] == Unavailable.__name__
-    assert handler.left
 
 
 class _ShapesDiffer(ImageClassifier):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchfinch.handler.errors import ArchiveError, HandlerError, Unavailable
 
 Predict = Callable[[Tensor], Tensor]
+LOST = Unavailable("the device of this worker failed; send the request again")
 
 
 def bucket_sizes(configured: Sequence[int] | None, batch_size: int, *, gpu: bool) -> tuple[int, ...]:
@@ -51,7 +52,7 @@ def run(
             return [error]
     except Exception as error:  # noqa: BLE001 - a network may raise anything
         if not works():
-            return [Unavailable("the device of this worker failed; send the request again")] * len(tensors)
+            return [LOST] * len(tensors)
         if len(tensors) == 1:
             return [HandlerError(f"the model failed on this image: {type(error).__name__}: {error}"[:500])]
     return [row for tensor in tensors for row in again([tensor])]

@@ -105,6 +105,7 @@ class ImageHandler:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         stream = sys.stdout if properties.get("server_name") == "MMS" else None  # what TorchServe calls itself
         self._metrics = Metrics(model=self.archive.name, version=self.archive.version, stream=stream)
+        self._lost = False
         batch_size = int(properties.get("batch_size") or config.get("batchSize") or 1)
         configured = self.archive.settings.get("batch_buckets")
         self._buckets = batching.bucket_sizes(configured, batch_size, gpu=device != "cpu")
@@ -126,6 +127,8 @@ class ImageHandler:
                 answers = [self._answer(request, batch) for request, batch in zip(requests, batches, strict=True)]
             for index, answer in enumerate(answers):
                 self._send(context, index, answer)
+        if self._lost:
+            self._leave()
         return [answer.body for answer in answers]
 
     def _warm_up(self) -> None:
@@ -154,7 +157,7 @@ class ImageHandler:
         tensors = [item.tensor for item in decoded]
         with self._metrics.stage("predict"):
             rows = batching.run(
-                self.predict, tensors, buckets=self._buckets, device=self.archive.device, works=self._device_works
+                self.predict, tensors, buckets=self._buckets, device=self.archive.device, works=self._works
             )
         for item, row in zip(decoded, rows, strict=True):
             item.result = row if isinstance(row, HandlerError) else self._finish(item, row)
@@ -180,7 +183,7 @@ class ImageHandler:
         except HandlerError as error:
             return error
         except Exception as error:  # noqa: BLE001 - a user's encode may raise anything
-            return _unexpected(item.request.kind, error)
+            return _unexpected(item.request.kind, error) if self._works() else batching.LOST
 
     def _encode(self, row: Tensor, options: Options) -> bytes:
         self.options = options
@@ -229,6 +232,10 @@ class ImageHandler:
             context.set_response_header(index, f"torchfinch-{name}", value)
         self._metrics.count("torchfinch_requests_total", {"code": str(answer.status)})
 
+    def _works(self) -> bool:
+        self._lost = self._lost or not self._device_works()
+        return not self._lost
+
     def _device_works(self) -> bool:
         """Whether the device still computes; an illegal access poisons a CUDA context for good."""
         if self.archive.device.type != "cuda":
@@ -236,10 +243,10 @@ class ImageHandler:
         try:
             return float(torch.ones(1, device=self.archive.device).add(1).item()) == 2.0
         except RuntimeError:
-            self._leave()
             return False
 
     def _leave(self) -> None:
+        self._metrics.write()  # what its thread has not written yet would be lost
         # The reply must reach TorchServe first; then it sees a dead worker and starts another one.
         threading.Timer(0.5, os._exit, (1,)).start()
 
