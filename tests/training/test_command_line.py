@@ -1,5 +1,6 @@
 """`torchfinch train`: what goes to stdout, what to stderr, and what is refused before anything is trained."""
 
+import json
 import re
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def test_the_settings_of_a_recipe_are_listed_and_nothing_is_trained(here: Path) 
     assert "optimizer.clip_norm none longest gradient, as a 2-norm; none: any" in lines
     assert "width 32 channels of the first two convolutions" in lines
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.usefixtures("here")
+def test_the_list_of_settings_refuses_what_a_training_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no setting 'optimizer.momentun' (hint: did you mean optimizer.momentum?)" in refusal(
+        "digits", "--settings", "--set", "optimizer.momentun=0.8"
+    )
+    assert refusal("finetune", "--settings", "--set", "seed=-1").startswith("seed=-1: input should be greater than")
+    monkeypatch.setenv("TORCHFINCH_TRAIN_EPOCHS", "abc")
+    assert refusal("digits", "--settings").startswith("epochs=abc: ")
 
 
 def test_settings_are_listed_also_where_one_of_them_must_be_told() -> None:
@@ -162,6 +173,16 @@ def test_a_regressor_without_test_images_shows_its_golden_numbers_and_is_packed(
     assert result.stdout == "model_store/numbers.mar\n"
     assert re.search(r"dark\.png +age -?[\d.e-]+, size -?[\d.e-]+\n", result.stderr)
     assert (here / "model_store" / "numbers.mar").is_file()
+
+
+def test_a_regressor_with_test_images_shows_how_far_it_is_off(here: Path) -> None:
+    recipe = WITHOUT_TEST.replace("golden=golden", "test=images").replace("torch.zeros(8, 2)", "torch.rand(8, 2)")
+    (here / "mean.py").write_text(NETWORK)
+    (here / "numbers.py").write_text(recipe)
+    result = torchfinch("./numbers.py", "--set", "loss.name=huber", "--no-pack")
+
+    found = json.loads((here / "runs" / "numbers" / "evaluation.json").read_text())
+    assert f"{found['huber']:.4g} (delta 1)" in next(line for line in result.stderr.splitlines() if "Huber" in line)
 
 
 def test_a_file_then_the_environment_then_the_flags(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,14 @@ def test_text_of_a_shell_is_read_as_the_type_of_its_field() -> None:
     assert settings.optimizer.clip_norm is None
 
 
+def test_the_word_off_of_a_yaml_file_is_off(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("recipe: mine\namp: off\n")
+
+    assert configured(read_config(path)[1]).amp == "off"
+    assert refusal({"amp": True}).startswith("amp=True: input should be 'off', 'bf16' or 'fp16'")
+
+
 def test_what_a_config_says_of_itself_makes_it_again() -> None:
     settings = configured({"schedule.name": "cosine", "loss.l1": 1e-5, "loss.class_weights": "balanced"})
 

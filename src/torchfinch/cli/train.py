@@ -52,11 +52,11 @@ def train(
     from torchfinch.registry import tracking
     from torchfinch.training import rank
     from torchfinch.training import train as run_recipe
-    from torchfinch.training.configure import described, without_effect
+    from torchfinch.training.configure import without_effect
 
     loaded, sources = _read(recipe, pairs(setting))
     if listing:
-        out.print(table(("setting", "value", ""), described(loaded.config, *sources)))
+        out.print(table(("setting", "value", ""), loaded.described(*sources)))
         return
     config = loaded.configure(*sources)
     for line in () if rank() else without_effect(config, *sources):
@@ -151,6 +151,7 @@ def _scores(run: Run) -> list[tuple[str, str]]:
             ("mean error", f"{found.mae:.4g} on {found.samples} test images (MAE)"),
             ("RMSE", f"{found.rmse:.4g}"),
             ("R²", f"{found.r2:.4f}"),
+            ("Huber", f"{found.huber:.4g} (delta 1)"),
         ]
     return [(entry["file"], _best(entry["expected"])) for entry in run.golden]
 

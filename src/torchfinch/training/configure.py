@@ -6,12 +6,12 @@ Names are dotted, `optimizer.momentum`; values are typed, or text as a shell has
 import ast
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import PydanticUndefined
+from pydantic_core import ErrorDetails, PydanticUndefined
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.files import read_yaml
@@ -40,15 +40,11 @@ def configure(model: type[_Config], *sources: Mapping[str, Any], owner: str) -> 
         TorchfinchError: a field is unknown, missing, or its value is wrong.
     """
     known = dict(_fields(model))
-    given = {name: value for source in sources for name, value in _flat(source, known).items()}
-    for name in given:
-        if name not in known:
-            raise TorchfinchError(f"{owner} has no setting {name!r}", _nearest(name, known))
-    values = {name: value for name, value in known.items() if value is not PydanticUndefined}
+    given = _given(sources, known, owner=owner)
     try:
-        return model.model_validate(_nested({**values, **{name: _read(value) for name, value in given.items()}}))
+        return _validated(model, given, known)
     except ValidationError as error:
-        raise _explained(error, given, known, model=model, owner=owner) from error
+        raise _explained(error.errors()[0], given, known, model=model, owner=owner) from error
 
 
 def read_config(path: Path) -> tuple[str, dict[str, Any]]:
@@ -81,14 +77,42 @@ def without_effect(config: Settings, *sources: Mapping[str, Any]) -> Iterator[st
         yield f"the head alone learns in all epochs: frozen.epochs={frozen}, and epochs={epochs}"
 
 
-def described(model: type[Settings], *sources: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """Every setting's dotted name, its value as it can be given, and what it, or the field that it replaces, says."""
-    values = {name: "(needed)" if value is PydanticUndefined else value for name, value in _fields(model)}
-    for source in sources:
-        values |= _flat(source, values)
+def described(model: type[Settings], *sources: Mapping[str, Any], owner: str) -> Iterator[tuple[str, Any, str]]:
+    """Every setting's dotted name, its value as it can be given, and what it, or the field that it replaces, says.
+
+    Raises:
+        TorchfinchError: a field is unknown, or its value is wrong; one that must be told may be missing.
+    """
+    known = dict(_fields(model))
+    given = _given(sources, known, owner=owner)
+    values = {**known, **given}
+    try:
+        values |= _flat(_validated(model, given, known).model_dump(), known)
+    except ValidationError as error:
+        for wrong in error.errors():
+            if wrong["type"] != "missing":
+                raise _explained(wrong, given, known, model=model, owner=owner) from error
     for name, value in values.items():
         said = (_description(kind, name) for kind in model.__mro__ if issubclass(kind, BaseModel))
-        yield name, "none" if value is None else value, next(filter(None, said), "")
+        yield name, _shown(value), next(filter(None, said), "")
+
+
+def _given(sources: Iterable[Mapping[str, Any]], known: Mapping[str, Any], *, owner: str) -> dict[str, Any]:
+    """What the sources name, by dotted name; the last one that has it counts."""
+    given = {name: value for source in sources for name, value in _flat(source, known).items()}
+    for name in given:
+        if name not in known:
+            raise TorchfinchError(f"{owner} has no setting {name!r}", _nearest(name, known))
+    return given
+
+
+def _validated(model: type[_Config], given: Mapping[str, Any], known: Mapping[str, Any]) -> _Config:
+    values = {name: value for name, value in known.items() if value is not PydanticUndefined}
+    return model.model_validate(_nested({**values, **{name: _read(value) for name, value in given.items()}}))
+
+
+def _shown(value: Any) -> Any:
+    return "(needed)" if value is PydanticUndefined else "none" if value is None else value
 
 
 def _fields(model: type[BaseModel], prefix: str = "", defaults: BaseModel | None = None) -> Iterator[tuple[str, Any]]:
@@ -139,16 +163,15 @@ def _nearest(name: str, known: Mapping[str, Any]) -> str:
 
 
 def _explained(
-    error: ValidationError, given: Mapping[str, Any], known: Mapping[str, Any], *, model: type[BaseModel], owner: str
+    wrong: ErrorDetails, given: Mapping[str, Any], known: Mapping[str, Any], *, model: type[BaseModel], owner: str
 ) -> TorchfinchError:
-    first = error.errors()[0]
-    place = [str(part) for part in first["loc"]]
+    place = [str(part) for part in wrong["loc"]]
     names = (".".join(place[:length]) for length in range(len(place), 0, -1))
     name = next((each for each in names if each in known), ".".join(place) or "config")
-    if first["type"] == "missing":
+    if wrong["type"] == "missing":
         return TorchfinchError(f"{owner} must be told {name}", f"--set {name}=...")
     takes = _description(model, name)
-    said = "it has no such value" if takes and first["type"] == "string_pattern_mismatch" else first["msg"]
+    said = "it has no such value" if takes and wrong["type"] == "string_pattern_mismatch" else wrong["msg"]
     message = f"{name}={given.get(name, '')}: {said[0].lower()}{said[1:]}"
     default = known.get(name)
     hints = ("" if default is PydanticUndefined else f"the default is --set {name}={default}", takes)

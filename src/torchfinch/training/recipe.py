@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.handler import Preprocessing
 from torchfinch.project import carried
 from torchfinch.training.chance import libraries_kept, seed_libraries
-from torchfinch.training.configure import configure
+from torchfinch.training.configure import configure, described
 from torchfinch.training.data import Data
 from torchfinch.training.settings import Settings
 
@@ -42,6 +42,14 @@ class Recipe:
             TorchfinchError: a field is unknown, missing, or its value is wrong.
         """
         return configure(self.config, *sources, owner=f"the recipe {self.name}")
+
+    def described(self, *sources: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+        """Every setting's dotted name, its value after `sources`, and what it means; a needed one may be missing.
+
+        Raises:
+            TorchfinchError: a field is unknown, or its value is wrong.
+        """
+        return described(self.config, *sources, owner=f"the recipe {self.name}")
 
     def made(self, settings: Settings) -> tuple[Data, nn.Module, Preprocessing]:
         """What `build` gives, with all chance from the settings' seed.

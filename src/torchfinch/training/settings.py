@@ -120,3 +120,9 @@ class FitSettings(Settings):
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
     frozen: Frozen = Frozen()
+
+    @field_validator("amp", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any) -> Any:
+        """YAML reads the word `off` as false."""
+        return "off" if value is False else value
