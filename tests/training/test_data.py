@@ -27,6 +27,12 @@ def test_parts_share_no_image_and_hold_the_same_share_of_every_class() -> None:
     assert sorted(torch.cat([part.pixels.flatten() for part in parts]).tolist()) == list(range(150))
 
 
+def test_the_only_image_of_a_class_is_learnt_from() -> None:
+    parts = split(images(40, 40, 1), validation=0.2, test=0.2, seed=0)
+
+    assert [torch.bincount(part.targets, minlength=3).tolist() for part in parts] == [[24, 24, 1], [8, 8, 0], [8, 8, 0]]
+
+
 def test_a_split_is_fixed_by_its_seed() -> None:
     first, same, other = (split(images(40, 40), validation=0.2, test=0.2, seed=seed)[0] for seed in (1, 1, 2))
 

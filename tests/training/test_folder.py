@@ -1,5 +1,6 @@
 """A folder of images: shared out, counted, and rid of what would spoil a result."""
 
+import gc
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from colours import colour_image
 from sklearn.model_selection import cross_val_score
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation.folder import FolderImages, read_folder
@@ -44,6 +46,36 @@ def test_every_part_has_its_share_of_every_class(tmp_path: Path) -> None:
     assert data.labels == ("cat", "dog")
     assert report.counts == {"cat": (14, 4, 2), "dog": (28, 8, 4)}
     assert next(iter(report.lines())) == "cat: 20 images (14 train, 4 validation, 2 test)"
+
+
+class Pixels(TorchDispatchMode):
+    """The most bytes of images that were alive at once, beyond those that were there before."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.most, self.before = 0, self.alive()
+
+    @staticmethod
+    def alive() -> int:
+        images = [each for each in gc.get_objects() if type(each) is torch.Tensor and each.ndim == 4]
+        return sum({each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in images}.values())
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = operation(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.ndim == 4:
+            self.most = max(self.most, self.alive() - self.before)
+        return result
+
+
+@pytest.mark.parametrize("given", [(), ("train", "val", "test")], ids=["shared out", "given parts"])
+def test_memory_never_holds_an_image_more_than_twice(tmp_path: Path, given: tuple[str, ...]) -> None:
+    for number, part in enumerate(given or (".",)):
+        laid(tmp_path / part, {"cat": 20, "dog": 20}, first=100 * number)
+    with Pixels() as pixels:
+        data, _ = image_folder(tmp_path, preprocessing=SMALL)
+    parts = [part.pixels.nbytes for part in (data.train, data.validation, data.test) if part]
+
+    assert sum(parts) <= pixels.most <= 2 * sum(parts)
 
 
 def test_given_parts_are_kept(tmp_path: Path) -> None:

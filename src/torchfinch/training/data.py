@@ -98,13 +98,21 @@ class Data:
 def split(images: Images, *, validation: float, test: float, seed: int) -> tuple[Images, Images, Images]:
     """Share images out into training, validation and test, with the same share of every class in each.
 
-    `validation` and `test` are shares of all images, and may be 0; the rest is for training. Images in groups are
-    shared out by group, and then the shares of classes are left to chance.
+    `validation` and `test` are shares of all images, and may be 0; the rest is for training, and so is a class of one
+    image. Images in groups are shared out by group, and then the shares of classes are left to chance.
     """
-    kept, tested = _parted(images, np.arange(len(images)), round(test * len(images)), seed=seed)
-    trained, validated = _parted(images, kept, round(validation * len(images)), seed=seed)
-    train_part, validation_part, test_part = (images[torch.from_numpy(part)] for part in (trained, validated, tested))
+    places = split_places(images, torch.arange(len(images)), validation=validation, test=test, seed=seed)
+    train_part, validation_part, test_part = (images[part] for part in places)
     return train_part, validation_part, test_part
+
+
+def split_places(
+    images: Images, index: Tensor, *, validation: float, test: float, seed: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`split` for the images at the places `index` (N,), as places, so that no pixel is copied."""
+    kept, tested = _parted(images, index.numpy(), round(test * len(index)), seed=seed)
+    trained, validated = _parted(images, kept, round(validation * len(index)), seed=seed)
+    return torch.from_numpy(trained), torch.from_numpy(validated), torch.from_numpy(tested)
 
 
 def unique_labels(names: Sequence[str]) -> tuple[str, ...]:
@@ -130,9 +138,12 @@ def _parted(images: Images, index: NDArray[np.int64], size: int, *, seed: int) -
         splitter = GroupShuffleSplit(1, test_size=size / len(index), random_state=chance)
         [(first, second)] = splitter.split(index, groups=groups)
         return [index[first], index[second]]
-    classes = images.targets[index] if images.classified else None
-    parts: list[NDArray[np.int64]] = train_test_split(index, test_size=size, stratify=classes, random_state=chance)
-    return parts
+    if not images.classified:
+        return list(train_test_split(index, test_size=size, random_state=chance))
+    classes = images.targets.numpy()[index]
+    single = np.bincount(classes)[classes] == 1
+    first, second = train_test_split(index[~single], test_size=size, stratify=classes[~single], random_state=chance)
+    return [np.concatenate([first, index[single]]), second]
 
 
 def _check_targets(images: Images, labels: int) -> None:

@@ -8,12 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation.folder import FolderImages, class_folders, read_folder
 from torchfinch.handler import Preprocessing
-from torchfinch.training.data import Augment, Data, Images, split
+from torchfinch.training.data import Augment, Data, Images, split_places
 from torchfinch.training.runtime import rank
 
 _PARTS = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
@@ -82,17 +83,11 @@ def _read(
         )
     read = [read_folder(root, labels=labels, preprocessing=preprocessing) for root in roots.values()]
     kept, duplicates, contradictions = _unlike(read)
-    whole = [Images(part.pixels[index], part.targets[index]) for part, index in zip(read, kept, strict=True)]
-    parts = dict(zip(roots, whole, strict=True))
-    shares = {"validation": validation, "test": test}
-    lacking = {part: share for part, share in shares.items() if part not in parts}
-    parts |= _cut(roots["train"], parts["train"], labels, shares=lacking, seed=seed) if lacking else {}
-    report = FolderReport(
-        {label: _counts(parts, number) for number, label in enumerate(labels)},
-        duplicates,
-        contradictions,
-        tuple(fault for part in read for fault in part.faults),
-    )
+    faults = tuple(fault for part in read for fault in part.faults)
+    shares = {part: share for part, share in (("validation", validation), ("test", test)) if part not in roots}
+    parts = _shared_out(read, kept, roots, labels, shares=shares, seed=seed)
+    counts = {label: _counts(parts, number) for number, label in enumerate(labels)}
+    report = FolderReport(counts, duplicates, contradictions, faults)
     for line in [] if rank() else report.lines():
         err.print(line, markup=False, soft_wrap=True)
     train, validated, tested = (parts[part] for part in _PARTS)
@@ -120,27 +115,49 @@ def _roots(folder: Path) -> dict[str, Path]:
     return known
 
 
-def _cut(
-    folder: Path, images: Images, labels: list[str], *, shares: Mapping[str, float], seed: int
+def _shared_out(
+    read: list[FolderImages],
+    kept: list[Tensor],
+    roots: Mapping[str, Path],
+    labels: list[str],
+    *,
+    shares: Mapping[str, float],
+    seed: int,
 ) -> dict[str, Images]:
-    """Parts of the images: those that `shares` names, and `train`, which is the rest."""
-    counts, needed = torch.bincount(images.targets, minlength=len(labels)), 1 + len(shares)
+    """The images of each part; `read` is emptied, so that memory holds the images of one folder twice, and no more."""
+    parts: dict[str, Images] = {}
+    for (part, root), index in zip(roots.items(), kept, strict=True):
+        images = read.pop(0)
+        whole = Images(images.pixels, images.targets)
+        places = _cut(root, whole, index, labels, shares=shares, seed=seed) if part == "train" else {part: index}
+        parts |= {name: whole[place] for name, place in places.items()}
+    return parts
+
+
+def _cut(
+    folder: Path, images: Images, index: Tensor, labels: list[str], *, shares: Mapping[str, float], seed: int
+) -> dict[str, Tensor]:
+    """Places of the images of each part: those that `shares` names, and `train`, which is the rest of `index`."""
+    if not shares:
+        return {"train": index}
+    counts, needed = torch.bincount(images.targets[index], minlength=len(labels)), 1 + len(shares)
     if int(counts.min()) < needed:
         label = labels[int(counts.argmin())]
         raise TorchfinchError(
             f"{folder / label} holds {int(counts.min())} images; a class needs {needed}, one for each part",
             "add images, or drop the class",
         )
+    given = {part: shares.get(part, 0) for part in ("validation", "test")}
     try:
-        parts = split(images, validation=shares.get("validation", 0), test=shares.get("test", 0), seed=seed)
+        places = split_places(images, index, **given, seed=seed)
     except ValueError as error:
         raise TorchfinchError(f"{folder} is too small to share out: {error}", "add images, or larger shares") from error
-    return {part: cut for part, cut in zip(_PARTS, parts, strict=True) if part == "train" or part in shares}
+    return {part: place for part, place in zip(_PARTS, places, strict=True) if part == "train" or part in shares}
 
 
 def _unlike(
     read: list[FolderImages],
-) -> tuple[list[torch.Tensor], tuple[tuple[Path, Path], ...], tuple[tuple[Path, Path], ...]]:
+) -> tuple[list[Tensor], tuple[tuple[Path, Path], ...], tuple[tuple[Path, Path], ...]]:
     """Which images of each part to keep, the doubles within a class, and those in two classes."""
     seen: dict[bytes, list[tuple[int, int]]] = defaultdict(list)
     for part, images in enumerate(read):
