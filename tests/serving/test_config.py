@@ -46,7 +46,7 @@ def test_a_line_without_a_value_is_named(tmp_path: Path) -> None:
     file = tmp_path / "config.properties"
     file.write_text("a=b\nnonsense\n")
 
-    with pytest.raises(TorchfinchError, match="line 2 is 'nonsense'"):
+    with pytest.raises(TorchfinchError, match="line 2 is 'nonsense', which has no value"):
         read_properties(file)
 
 

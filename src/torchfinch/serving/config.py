@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from torchfinch.errors import TorchfinchError
+from torchfinch.serving.properties import parse, render
 
 _ADDRESS = "write http://127.0.0.1:8080"
 _BROADCAST = "127.255.255.255"
@@ -22,26 +23,26 @@ def read_properties(path: Path) -> dict[str, str]:
     """Keys and values as TorchServe reads them, without expanding variables.
 
     Raises:
-        TorchfinchError: the file cannot be read, is not UTF-8, a line is no `key=value`, or a key is misspelt.
+        TorchfinchError: the file cannot be read, is not UTF-8, a key has no value, or a key is misspelt.
     """
+    properties = {}
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, key, value in parse(_text(path)):
+            _check_spelling(key, f"{path}, line {number}")
+            properties[key] = value
+    except ValueError as error:
+        raise TorchfinchError(f"{path}, {error}", "write key=value, comments on their own lines") from error
+    return properties
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise TorchfinchError(f"{path} cannot be read: {error.strerror}", "torchfinch init NAME makes one") from error
     except UnicodeDecodeError as error:
         place = error.object.count(b"\n", 0, error.start) + 1
         raise TorchfinchError(f"{path}, line {place} is not UTF-8: {error.reason}", "save the file as UTF-8") from error
-    properties = {}
-    for number, line in enumerate(lines, start=1):
-        text = line.strip()
-        if not text or text.startswith(("#", "!")):
-            continue
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise TorchfinchError(f"{path}, line {number} is {text!r}", "write key=value, comments on their own lines")
-        _check_spelling(key.strip(), f"{path}, line {number}")
-        properties[key.strip()] = value.strip()
-    return properties
 
 
 def _check_spelling(key: str, where: str) -> None:
@@ -53,8 +54,7 @@ def _check_spelling(key: str, where: str) -> None:
 
 def derive(base: Mapping[str, str], overrides: Mapping[str, str]) -> str:
     """The text of a properties file: `base` with `overrides`, variables expanded."""
-    merged = {key: expand(value) for key, value in {**base, **overrides}.items()}
-    return "".join(f"{key}={_escape(value)}\n" for key, value in merged.items())
+    return render({key: expand(value) for key, value in {**base, **overrides}.items()})
 
 
 def port_of(address: str) -> int:
@@ -101,13 +101,6 @@ def check_free(address: str) -> None:
             why = "is taken" if taken else f"cannot be opened on {host}: {error.strerror}"
             hint = "torchfinch serve --stop, or choose another with --port" if taken or host != _BROADCAST else _CLOSED
             raise TorchfinchError(f"port {port} {why}", hint) from error
-
-
-def _escape(value: str) -> str:
-    # Java reads properties as Latin-1; what lies beyond ASCII is written as UTF-16 code units
-    units = value.encode("utf-16-be")
-    codes = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
-    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)
 
 
 def expand(value: str) -> str:
