@@ -35,8 +35,8 @@ def start(tmp_path: Path, store: Path) -> Iterator[Start]:
 
     def run(name: str = "one", models: Mapping[str, str] | None = None, **options: Any) -> Instance:
         chosen = {"sizes": "sizes-1.0.mar"} if models is None else models
-        settings = {"store": store, "home": tmp_path / ".torchfinch", "timeout": START_TIMEOUT, **options}
-        started.append(start_instance(name, models=chosen, properties=ROOT / "config.properties", **settings))
+        usual = {"properties": ROOT / "config.properties", "home": tmp_path / ".torchfinch", "timeout": START_TIMEOUT}
+        started.append(start_instance(name, models=chosen, **{"store": store, **usual, **options}))
         return started[-1]
 
     yield run

@@ -130,6 +130,23 @@ def test_a_taken_port_is_named_before_anything_starts(store: Path, tmp_path: Pat
             )
 
 
+def test_a_start_under_a_long_path_that_is_refused_leaves_nothing(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    models = {"colours": "colours.mar"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(TorchfinchError, match=f"^port {port} is taken"):
+            start_instance("one", store=store, models=models, home=tmp_path / ("deep" * 30), port=port)
+
+    assert not list(temporary.iterdir())
+
+
 def test_a_file_that_is_no_instance_is_no_instance(tmp_path: Path) -> None:
     folder = tmp_path / "servers" / "one"
     folder.mkdir(parents=True)

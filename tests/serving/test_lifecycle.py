@@ -209,6 +209,15 @@ def test_a_chosen_port_and_a_setting_of_the_file_reach_the_server(store: Path, t
         instance.stop()
 
 
+def test_a_setting_over_several_lines_reaches_the_server(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "config.properties"
+    settings = 'models: {\\\n  "sizes": {"1.0": {\\\n    "minWorkers": 2, "maxWorkers": 2, "batchSize": 3}}}\n'
+    file.write_text((ROOT / "config.properties").read_text() + settings)
+    [described] = start(properties=file).management.describe("sizes")
+
+    assert (len(described["workers"]), described["batchSize"]) == (2, 3)
+
+
 @pytest.mark.parametrize("name", ["../../precious", ""])
 def test_a_name_that_is_a_path_is_refused_and_deletes_nothing(start: Start, tmp_path: Path, name: str) -> None:
     precious = tmp_path / "precious"

@@ -38,7 +38,8 @@ def register(
     name: Name = "default",
     model: Annotated[str | None, typer.Option(help="The model's name; the archive's own if not given.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; what the archive says, or 1, if not given.")
+        int | None,
+        typer.Option(min=1, help="Worker processes; if not given, what the archive says, or 1, and one for each GPU."),
     ] = None,
 ) -> None:
     """Load an archive and wait for its workers; a further version does not become the default."""
@@ -48,7 +49,7 @@ def register(
     if (instance.store / archive).is_file():  # else it is the server that says what is wrong
         read_archive(instance.store / archive)
     with err.status(f"loading {archive} ..."):
-        instance.management.register(archive, name=model, workers=workers)
+        instance.management.register(archive, name=model, workers=workers, gpus=instance.gpus)
     err.print(f"registered {archive}")
 
 

@@ -28,7 +28,9 @@ def serve(
     name: Name = "default",
     store: Annotated[Path, typer.Option(help="The folder of archives.")] = Path("model_store"),
     config: Annotated[Path | None, typer.Option(help="Properties file; ./config.properties if not given.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port for inference.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port for inference; metrics and gRPC take free ones then.")
+    ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when every worker is READY.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop the server instead.")] = False,
     listing: Annotated[bool, typer.Option("--list", help="List the running servers instead.")] = False,

@@ -5,8 +5,9 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.files import write_whole
 from torchfinch.project import project_file
 from torchfinch.serving import config, launch, logs, process
-from torchfinch.serving.gpus import count_gpus
 from torchfinch.serving.management import ManagementClient
 
 DEFAULT = "default"
@@ -46,6 +46,8 @@ class Instance:
     metrics_url: str
     socket: Path
     store: Path
+    gpus: int = 0
+    """How many GPUs it found when it started."""
 
     @property
     def management(self) -> ManagementClient:
@@ -115,9 +117,11 @@ def start_instance(
     folder = (home / "servers" / name).resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-    settings = _settings(name, properties or project_file("config.properties"), store=store, folder=folder, port=port)
-    write_whole(folder / "config.properties", settings.text)
-    child = launch.launch(folder, runtime=settings.socket.parent, store=store.resolve(), models=models)
+    file = properties or project_file("config.properties")
+    with _runtime(folder) as runtime:
+        settings = _settings(name, file, store=store, runtime=runtime, port=port)
+        write_whole(folder / "config.properties", settings.text)
+        child = launch.launch(folder, runtime=runtime, store=store.resolve(), models=models)
     instance = Instance(
         name=name,
         folder=folder,
@@ -129,13 +133,34 @@ def start_instance(
         store=store.resolve(),
     )
     try:
-        write_whole(folder / "instance.json", json.dumps(asdict(instance), default=str))
+        _record(instance)
         _wait(instance, models, timeout)
-        _use_every_gpu(instance, models)
+        instance = replace(instance, gpus=logs.gpus(instance.log))
+        _record(instance)
+        for model in models:
+            instance.management.use_gpus(model, instance.gpus)
     except BaseException:
         instance.stop(timeout=5)
         raise
     return instance
+
+
+def _record(instance: Instance) -> None:
+    write_whole(instance.folder / "instance.json", json.dumps(asdict(instance), default=str))
+
+
+@contextmanager
+def _runtime(folder: Path) -> Iterator[Path]:
+    """The server's folder for temporary files and sockets, whose paths must be short; it goes if the block fails."""
+    runtime = folder / "run"
+    if len(str(runtime)) > _LONGEST_FOLDER:
+        runtime = Path(tempfile.mkdtemp(prefix="torchfinch-"))
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    try:
+        yield runtime
+    except BaseException:
+        shutil.rmtree(runtime, ignore_errors=True)
+        raise
 
 
 @dataclass(frozen=True)
@@ -146,12 +171,8 @@ class _Settings:
     socket: Path
 
 
-def _settings(name: str, file: Path, *, store: Path, folder: Path, port: int | None) -> _Settings:
+def _settings(name: str, file: Path, *, store: Path, runtime: Path, port: int | None) -> _Settings:
     base = {key: config.expand(value) for key, value in config.read_properties(file).items()}
-    runtime = folder / "run"
-    if len(str(runtime)) > _LONGEST_FOLDER:
-        runtime = Path(tempfile.mkdtemp(prefix="torchfinch-"))
-    runtime.mkdir(mode=0o700, exist_ok=True)
     overrides = {
         "model_store": str(store.resolve()),
         "allowed_urls": f"file://{store.resolve()}/.*",
@@ -219,12 +240,3 @@ def _all_ready(instance: Instance, models: Mapping[str, str]) -> bool:
         return instance.socket.exists() and all(instance.management.ready(model) for model in models)
     except TorchfinchError:
         return False
-
-
-def _use_every_gpu(instance: Instance, models: Mapping[str, str]) -> None:
-    # An archive cannot know how many GPUs there will be; TorchServe gives each further worker the next one.
-    gpus = count_gpus()
-    for model in models:
-        for version in instance.management.describe(model):
-            if len(version["workers"]) < gpus:
-                instance.management.scale(model, gpus, version=version["modelVersion"])

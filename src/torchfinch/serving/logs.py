@@ -13,6 +13,7 @@ _FAILED = re.compile(r"Failed to load model |Load model \S+ \w+ OOM|Backend work
 _DIED = re.compile(r"Load model failed: (\S+), error: Worker died")
 _RAISED = re.compile(r"[^\W\d][\w.]*(: .*)?$")
 """The last line of a traceback: an exception's name, and what it says."""
+_GPUS = re.compile(r"^Number of GPUs: (\d+)$", re.MULTILINE)
 
 
 def loading_failure(log: Path) -> str | None:
@@ -45,6 +46,12 @@ def _said(log: Path) -> list[tuple[str, str]]:
 def _traceback(lines: list[str]) -> str | None:
     end = next((i for i, text in enumerate(lines[1:], start=1) if text and not text.startswith(" ")), None)
     return "\n".join(lines[: end + 1]) if end and _RAISED.match(lines[end]) else None
+
+
+def gpus(log: Path) -> int:
+    """How many GPUs TorchServe found when it started; `CUDA_VISIBLE_DEVICES` and `number_of_gpu` lower its number."""
+    found = _GPUS.search(_read(log))
+    return int(found[1]) if found else 0
 
 
 def follow(log: Path) -> Generator[list[str], None, None]:

@@ -34,13 +34,27 @@ class ManagementClient:
         paths = [f"/models/{quote(name)}/{quote(each['modelVersion'])}" for each in described]  # not told of `all`
         return [whole for path in paths for whole in self._call("GET", path, {"customized": "true"})]
 
-    def register(self, archive: str, *, name: str | None = None, workers: int | None = None) -> None:
-        """Load an archive of the model store and wait for its workers: as many as it says, or one, if not told."""
+    def register(self, archive: str, *, name: str | None = None, workers: int | None = None, gpus: int = 0) -> None:
+        """Load an archive of the model store and wait for its workers.
+
+        If `workers` does not say how many, there are as many as the archive says, or one, and at least one for each of
+        the `gpus` that the server found.
+        """
         parameters = {"url": archive, "initial_workers": str(workers or 1), "synchronous": "true"}
         answer = self._call("POST", "/models", {**parameters, **({"model_name": name} if name else {})})
         registered = _REGISTERED.match(answer["status"])
-        if workers and registered and int(registered["workers"]) != workers:  # the archive's number goes before ours
+        if registered and workers is None:
+            self.use_gpus(registered["name"], gpus, version=registered["version"])
+        elif registered and workers and int(registered["workers"]) != workers:  # the archive's number goes before ours
             self.scale(registered["name"], workers, version=registered["version"])
+
+    def use_gpus(self, name: str, count: int, *, version: str | None = None) -> None:
+        """Give every version of a model, or one, a worker for each GPU that it may use of the server's `count`."""
+        # An archive cannot know how many GPUs there will be; TorchServe gives each further worker the next one.
+        for each in self.describe(name, version) if count else []:
+            wanted = _usable(each, count)
+            if len(each["workers"]) < wanted:
+                self.scale(name, wanted, version=each["modelVersion"])
 
     def scale(self, name: str, workers: int, *, version: str | None = None) -> None:
         """Set the number of workers and wait for them."""
@@ -76,6 +90,13 @@ class ManagementClient:
 def _is_ready(version: Mapping[str, Any]) -> bool:
     statuses = [worker["status"] for worker in version.get("workers", [])]
     return bool(statuses) and all(status == READY for status in statuses)
+
+
+def _usable(version: Mapping[str, Any], count: int) -> int:
+    """How many of `count` GPUs a version may use: its archive may keep to a CPU, or to some by `deviceIds`."""
+    if not any(worker["gpu"] for worker in version["workers"]):
+        return 0
+    return len(version.get("deviceIds") or range(count))
 
 
 def _message(response: httpx.Response) -> str:
