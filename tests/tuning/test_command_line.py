@@ -117,6 +117,14 @@ def test_a_file_has_what_is_fixed_and_what_is_searched_and_flags_and_environment
     assert (file["epochs"], file["width"], file["optimizer"]) == (1, 4, {"name": "momentum"})
 
 
+def test_off_is_a_value_to_try_also_in_a_file_where_yaml_reads_it_as_false(here: Path) -> None:
+    (here / "study.yaml").write_text("recipe: digits\nepochs: 1\nwidth: 4\nsearch: {amp: [off, bf16]}\n")
+    trials = json.loads(tune("study.yaml", "--json").stdout)["trials"]
+
+    assert [trial["state"] for trial in trials] == ["complete", "complete"]
+    assert torchfinch("train", "studies/digits/best.yaml", "--no-pack").stdout == "runs/digits\n"
+
+
 def test_a_study_goes_on_and_a_changed_one_is_refused(here: Path) -> None:
     tune(*SVC, "--trials", "1")
     assert tune(*SVC).stderr.count("complete  ") == 1
