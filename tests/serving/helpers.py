@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import cycle
 from pathlib import Path
 
 import psutil
@@ -101,21 +102,28 @@ def derived_archive(folder: Path, name: str, *, version: str) -> Path:
     return plain_archive(folder, name, DERIVED, version=version, parts=parts)
 
 
-@contextmanager
-def answering(body: bytes) -> Iterator[str]:
-    """The address of a server that answers every prediction with `body`."""
+class _Answering(BaseHTTPRequestHandler):
+    """Answers predictions in turn, and hangs up for `None`."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
+    answers: Iterator[bytes | None]
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        body = next(self.answers)
+        if body is not None:
             self.send_response(200)
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
-            pass
+    def log_message(self, *_: object) -> None:
+        pass
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+
+@contextmanager
+def answering(*answers: bytes | None) -> Iterator[str]:
+    """The address of a server that answers predictions in turn, again and again; for `None` it hangs up."""
+    handler = type("Handler", (_Answering,), {"answers": cycle(answers)})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -123,6 +131,31 @@ def answering(body: bytes) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def leaving(body: bytes) -> Iterator[str]:
+    """The address of a server that is gone after one answer."""
+    handler = type("Handler", (_Answering,), {"answers": iter([body])})
+
+    def answer() -> None:
+        with server:
+            server.handle_request()
+
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    thread.join()
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """The address of a server that takes requests and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 def processes_of(folder: Path) -> list[str]:

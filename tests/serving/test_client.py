@@ -1,10 +1,10 @@
 """The client of the inference API."""
 
 import pytest
-from serving.helpers import answering
+from serving.helpers import answering, silent
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.serving.client import Client
+from torchfinch.serving.client import Client, NoAnswerError
 from torchfinch.serving.config import free_ports
 
 
@@ -26,3 +26,13 @@ def test_a_proxy_of_the_environment_is_not_asked_for_a_server_on_this_machine(
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_ports(1)[0]}")
     with answering(b"1") as url, Client(url.replace("127.0.0.1", host)) as client:
         assert client.predict("digits", b"x").content == 1
+
+
+def test_a_lost_answer_is_told_from_a_server_that_is_not_there() -> None:
+    with answering(None) as url, Client(url) as client, pytest.raises(NoAnswerError, match="disconnected"):
+        client.predict("digits", b"x")
+    with silent() as url, Client(url, timeout=0.2) as client, pytest.raises(NoAnswerError, match="timed out"):
+        client.predict("digits", b"x")
+    with Client(f"http://127.0.0.1:{free_ports(1)[0]}") as client, pytest.raises(TorchfinchError) as raised:
+        client.predict("digits", b"x")
+    assert not isinstance(raised.value, NoAnswerError)

@@ -15,12 +15,17 @@ from pathlib import Path
 import httpx
 import pytest
 from colours import colour_image
-from serving.helpers import BIN, answering
+from serving.helpers import BIN, SIZES, answering, leaving, plain_archive
+from waiting import within
 
 from torchfinch.cli.predict import predict
+from torchfinch.cli.ready import ready
 from torchfinch.console import err
-from torchfinch.serving import Instance
+from torchfinch.errors import TorchfinchError
+from torchfinch.serving import DEFAULT, Instance
 from torchfinch.serving.config import free_ports
+from torchfinch.serving.instance import HOME
+from torchfinch.serving.process import started_at
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., subprocess.CompletedProcess[str]]
@@ -66,6 +71,73 @@ def test_ready_replays_the_golden_requests_of_a_model(ask: Ask) -> None:
     assert ask("ready", "--golden", "--model", "colours").returncode == 0
     plain = ask("ready", "--golden", "--model", "sizes")
     assert "its archive has no golden requests" in plain.stdout
+
+
+@pytest.mark.slow
+def test_a_model_whose_worker_is_loading_is_not_ready(ask: Ask, server: Instance, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    waits = f"from pathlib import Path\n        while not Path({str(gate)!r}).exists():\n            time.sleep(0.05)"
+    archive = plain_archive(tmp_path / "made", "late", SIZES.replace("self.initialized = True", waits))
+    shutil.copy(archive, server.store)
+    asked = {"url": archive.name, "initial_workers": "1", "synchronous": "false"}
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(server.socket)), timeout=60) as client:
+        assert client.post("http://localhost/models", params=asked).is_success
+    try:
+        done = ask("ready", "--model", "late")
+        assert (done.returncode, "0/1" in done.stdout, "workers are UNLOADING" in done.stdout) == (1, True, True)
+        gate.touch()
+        assert within(30, lambda: server.management.ready("late"))
+        assert ask("ready", "--model", "late").returncode == 0
+    finally:
+        gate.touch()
+        server.management.unregister("late")
+        (server.store / archive.name).unlink()
+
+
+def test_a_probe_does_not_wait_for_a_server_that_hangs(
+    server_that_hangs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(server_that_hangs)
+    monkeypatch.setattr("torchfinch.cli.ready._ANSWER_SECONDS", 0.2)
+
+    with pytest.raises(TorchfinchError, match=r"^not ready: no TorchServe answers on .*hung\.sock: timed out"):
+        ready()
+
+
+@pytest.fixture
+def server_that_hangs(tmp_path: Path) -> Iterator[Path]:
+    """The project of a server whose management socket takes questions and never answers."""
+    folder, path = tmp_path / HOME / "servers" / DEFAULT, tmp_path / "hung.sock"
+    folder.mkdir(parents=True)
+    urls = {"inference_url": "http://127.0.0.1:1", "metrics_url": "http://127.0.0.1:1"}
+    paths = {"folder": str(folder), "socket": str(path), "store": str(tmp_path)}
+    itself = {"name": DEFAULT, "pid": os.getpid(), "started": started_at(os.getpid())}
+    (folder / "instance.json").write_text(json.dumps({**itself, **urls, **paths}))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield tmp_path
+
+
+@pytest.mark.slow
+def test_a_further_version_is_registered_scaled_made_the_default_and_unregistered(ask: Ask, server: Instance) -> None:
+    def workers() -> dict[str, int]:
+        return {each["modelVersion"]: len(each["workers"]) for each in server.management.describe("sizes")}
+
+    assert ask("models", "register", "sizes-2.0.mar").stderr == "registered sizes-2.0.mar\n"
+    try:
+        assert workers() == {"1.0": 1, "2.0": 1}
+        scaled = ask("models", "scale", "sizes", "2", "--version", "2.0")
+        assert (scaled.returncode, scaled.stderr) == (0, "sizes has 2 workers\n")
+        assert workers() == {"1.0": 1, "2.0": 2}
+        assert ask("models", "set-default", "sizes", "2.0").stderr == "sizes 2.0 is the default\n"
+        [described] = json.loads(ask("models", "describe", "sizes", "--version", "2.0").stdout)
+        assert (described["modelUrl"], len(described["workers"])) == ("sizes-2.0.mar", 2)
+        assert "sizes 1.0" in ask("models", "set-default", "sizes", "1.0").stderr
+    finally:
+        done = ask("models", "unregister", "sizes", "--version", "2.0")
+    assert done.stderr == "unregistered sizes 2.0\n"
+    assert workers() == {"1.0": 1}
 
 
 @pytest.mark.slow
@@ -141,6 +213,39 @@ def test_whatever_a_handler_answers_is_shown_and_written(
 
     assert row == {"image": str(images / "a.png"), **columns, "error": ""}
     assert shown in table
+
+
+@pytest.mark.parametrize("form", [["--csv", "-"], ["--json"], []])
+def test_an_image_without_an_answer_is_a_row(torchfinch: Run, images: Path, form: list[str]) -> None:
+    with answering(b'{"label": "cat"}', None, b'{"label": "dog"}') as url:
+        done = torchfinch("predict", ".", "--url", url, "--model", "m", *form, cwd=images)
+
+    names = ("a.png", "b.jpg", "c.jpeg")
+    first, second, third = [line for line in done.stdout.splitlines() if any(name in line for name in names)]
+    assert "cat" in first
+    assert f"no answer from {url}: Server disconnected" in second
+    assert "dog" in third
+    assert done.returncode == 1
+    assert done.stderr.endswith("1 of 3 images failed\n")
+
+
+def test_what_a_server_answered_before_it_was_gone_is_kept(torchfinch: Run, images: Path) -> None:
+    with leaving(b'{"label": "cat"}') as url:
+        done = torchfinch("predict", images, "--url", url, "--model", "m", "--csv", "-")
+
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["answer"] for row in rows] == ['{"label": "cat"}', "", ""]
+    assert all("Connection refused" in row["error"] for row in rows[1:])
+    assert done.returncode == 1
+
+
+def test_where_no_server_is_nothing_is_written(torchfinch: Run, images: Path, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    done = torchfinch("predict", images, "--url", url, "--model", "m", "--csv", tmp_path / "answers.csv")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: no answer from {url}: [Errno 111] Connection refused\n")
+    assert not (tmp_path / "answers.csv").exists()
 
 
 @pytest.mark.parametrize("as_json", [False, True])

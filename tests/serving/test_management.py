@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving.helpers import MISSING_MODULE, plain_archive
+from serving.helpers import MISSING_MODULE, plain_archive, silent
 from waiting import within
 
-from torchfinch.archive import pack_run
+from torchfinch.archive import ServingConfig, pack_run
 from torchfinch.errors import TorchfinchError
 from torchfinch.serving import Client, Instance, ManagementClient, readiness
 
@@ -82,6 +82,19 @@ def test_a_model_without_workers_is_not_ready(server: Instance) -> None:
     finally:
         server.management.scale("sizes", 1)
     assert within(30, lambda: server.management.ready("sizes"))
+
+
+def test_a_golden_request_waits_as_long_as_the_model_may_take(server: Instance, colour_run: Path) -> None:
+    quick = ServingConfig(response_timeout=1)
+    archive = pack_run(colour_run, name="quick", version="1.0", output=server.store / "quick.mar", serving=quick)
+    server.management.register(archive.name)
+    try:
+        with silent() as url:
+            [found] = readiness(server.management, model="quick", url=url, store=server.store)
+        assert found.problem == f"no answer from {url}: timed out"
+    finally:
+        server.management.unregister("quick")
+        archive.unlink()
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def predict(
     with Client(url) as client, progress() as bar:
         task = bar.add_task(model, total=len(paths), note="")
         for path in paths:
-            rows.append(_ask(client, model, path, top_k))
+            rows.append(_ask(client, model, path, top_k, first=not rows))
             bar.advance(task)
             if as_json:
                 print(json.dumps(rows[-1].line, ensure_ascii=False), flush=True)
@@ -162,12 +162,19 @@ def _percent(share: object) -> str:
     return f"{share:.1%}" if isinstance(share, int | float) else str(share)
 
 
-def _ask(client: "Client", model: str, path: Path, top_k: str | None) -> _Row:
+def _ask(client: "Client", model: str, path: Path, top_k: str | None, *, first: bool) -> _Row:
+    from torchfinch.serving.client import NoAnswerError
+
     try:
         body = path.read_bytes()
     except OSError as error:
         return _Row(str(path), error=str(error.strerror))
-    answer = client.predict(model, body, top_k=top_k)
+    try:
+        answer = client.predict(model, body, top_k=top_k)
+    except TorchfinchError as error:
+        if first and not isinstance(error, NoAnswerError):  # later the rows so far are worth more than a quick end
+            raise
+        return _Row(str(path), error=error.message)
     if answer.problem:
         return _Row(str(path), error=answer.problem)
     return _Row(str(path), answer.body.decode(errors="replace") if answer.content is None else answer.content)

@@ -9,6 +9,10 @@ import typer
 
 from torchfinch.cli.serve import Name, find
 from torchfinch.console import err, out, table
+from torchfinch.errors import TorchfinchError
+
+_ANSWER_SECONDS = 10.0
+"""A probe must answer in seconds, and TorchServe tells its state at once."""
 
 
 def ready(
@@ -20,15 +24,17 @@ def ready(
     store: Annotated[Path, typer.Option(help="The folder of archives, with --socket.")] = Path("model_store"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say whether every worker is READY; exits 1 when one is not."""
+    """Say whether every worker is READY; exits 1 when one is not, or when no answer comes in 10 seconds."""
     from torchfinch.serving import ManagementClient, readiness
 
-    if socket:
-        management = ManagementClient(socket, timeout=10)
-    else:
+    if socket is None:
         instance = find(name)
-        management, url, store = instance.management, instance.inference_url, instance.store
-    found = readiness(management, model=model, url=url if golden else None, store=store)
+        socket, url, store = instance.socket, instance.inference_url, instance.store
+    management = ManagementClient(socket, timeout=_ANSWER_SECONDS)
+    try:
+        found = readiness(management, model=model, url=url if golden else None, store=store)
+    except TorchfinchError as error:
+        raise TorchfinchError(f"not ready: {error.message}", error.hint) from error
     if as_json:
         print(json.dumps([asdict(each) for each in found], indent=2))
     else:

@@ -10,6 +10,13 @@ from torchfinch.errors import TorchfinchError
 
 _DIRECT = {f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")}
 """No proxy of the environment stands between a machine and itself."""
+_CONNECT_SECONDS = 10.0
+_LOST = (httpx.ReadTimeout, httpx.WriteTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
+"""What befalls a request on its way, when there is a server to be asked again."""
+
+
+class NoAnswerError(TorchfinchError):
+    """A server took a request, and no answer came: in time, or at all."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +38,16 @@ class Answer:
 
 
 class Client:
-    """Ask a server at `url`, such as `http://127.0.0.1:8080`, for predictions and explanations."""
+    """Ask a server at `url`, such as `http://127.0.0.1:8080`, for predictions and explanations.
+
+    `timeout` in seconds; of a connection at most 10. What is asked raises NoAnswerError where no answer comes, and
+    another TorchfinchError where no server is.
+    """
 
     def __init__(self, url: str, *, timeout: float = 120) -> None:
         self._url = url.rstrip("/")
-        self._http = httpx.Client(timeout=timeout, mounts=_DIRECT)
+        limits = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
+        self._http = httpx.Client(timeout=limits, mounts=_DIRECT)
 
     def __enter__(self) -> "Client":
         return self
@@ -59,6 +71,9 @@ class Client:
     def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         try:
             response = self._http.post(f"{self._url}/{path}", content=body, headers=dict(headers))
+        except _LOST as error:
+            told = str(error) or type(error).__name__
+            raise NoAnswerError(f"no answer from {self._url}: {told}", "ask again, or see its log") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TorchfinchError(f"no answer from {self._url}: {error}", "torchfinch serve starts a server") from error
         try:
