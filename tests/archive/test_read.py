@@ -184,3 +184,14 @@ def test_an_archive_without_a_manifest_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(TorchfinchError, match="names no model and handler"):
         read_archive(path)
+
+
+def test_a_full_disk_is_not_taken_for_a_damaged_archive(tmp_path: Path) -> None:
+    path, folder = archive_of(tmp_path / "good.mar", weights=bytes(100_000)), tmp_path / "out"
+    folder.mkdir()
+    (folder / "weights").symlink_to("/dev/full")
+
+    with pytest.raises(TorchfinchError) as raised:
+        unpack(path, folder)
+    assert raised.value.message == f"{path} cannot be unpacked into {folder}: No space left on device"
+    assert raised.value.hint == "free some space there"

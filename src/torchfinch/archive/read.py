@@ -1,5 +1,6 @@
 """Reading a `.mar` without trusting it: nothing is written outside its folder, and nothing expands without end."""
 
+import errno
 import json
 import lzma
 import stat
@@ -35,6 +36,13 @@ _DAMAGED = (
     *(UnicodeDecodeError, _DamageError),
 )
 """What `zipfile` raises for bytes that are not what they were; RuntimeError for a flag that says encrypted."""
+_NOT_OF_THE_ARCHIVE = {
+    errno.ENOSPC: "free some space there",
+    errno.EDQUOT: "free some space there",
+    errno.EROFS: "choose another place",
+    errno.EACCES: "have somebody give you the right",
+    errno.EPERM: "have somebody give you the right",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,16 +106,16 @@ def unpack(path: Path, folder: Path, *, limit: int = MAX_EXPANDED) -> None:
     """Unpack an archive into `folder`.
 
     Raises:
-        TorchfinchError: the file is damaged, an entry would leave the folder or is a link, or the whole expands beyond
-            `limit` bytes.
+        TorchfinchError: the file is damaged, an entry would leave the folder or is a link, the whole expands beyond
+            `limit` bytes, or the folder has no room for it.
     """
-    with _opened(path, limit=limit) as archive:
+    with _opened(path, limit=limit, into=folder) as archive:
         archive.extractall(folder)
 
 
 @contextmanager
-def _opened(path: Path, *, limit: int = MAX_EXPANDED) -> Iterator[zipfile.ZipFile]:
-    """The archive, found harmless; a fault of its bytes that shows only while it is read is told in the same way."""
+def _opened(path: Path, *, limit: int = MAX_EXPANDED, into: Path | None = None) -> Iterator[zipfile.ZipFile]:
+    """The archive, found harmless; a fault that shows only while it is read or unpacked is told in the same way."""
     if not path.is_file():
         raise TorchfinchError(f"there is no archive {path}", "torchfinch train or torchfinch pack makes one")
     try:
@@ -117,8 +125,15 @@ def _opened(path: Path, *, limit: int = MAX_EXPANDED) -> Iterator[zipfile.ZipFil
                 raise TorchfinchError(f"{path.name} is refused: {problem}", "do not serve it; ask where it came from")
             yield archive
     except _DAMAGED as error:
-        hint = "a .mar is a zip file: pack it again, or copy it again from where it came"
-        raise TorchfinchError(f"{path} is no model archive, or a damaged one: {error}", hint) from error
+        raise _told(error, path, into) from error
+
+
+def _told(error: Exception, path: Path, into: Path | None) -> TorchfinchError:
+    if isinstance(error, OSError) and error.errno in _NOT_OF_THE_ARCHIVE:
+        done = f"unpacked into {into}" if into else "read"
+        return TorchfinchError(f"{path} cannot be {done}: {error.strerror}", _NOT_OF_THE_ARCHIVE[error.errno])
+    hint = "a .mar is a zip file: pack it again, or copy it again from where it came"
+    return TorchfinchError(f"{path} is no model archive, or a damaged one: {error}", hint)
 
 
 def _problem(entries: list[zipfile.ZipInfo], limit: int) -> str | None:
