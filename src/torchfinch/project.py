@@ -43,11 +43,12 @@ def create(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise TorchfinchError(f"{folder} exists and is not empty", "choose another name")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        place = folder if folder.exists() else folder.parent
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".torchfinch.", dir=place) as temporary:
             made = Path(temporary) / "project"
             _fill(made, name=folder.resolve().name)
-            made.replace(folder)
+            _put(made, folder)
     except shutil.Error as error:  # what copytree met, file by file: the source, the target, and why
         raise TorchfinchError(f"{folder} cannot be made: {error.args[0][0][2]}", "choose another place") from error
     except OSError as error:
@@ -57,6 +58,14 @@ def create(folder: Path) -> None:
 def _fill(made: Path, *, name: str) -> None:
     shutil.copytree(carried() / _OWN, made, ignore=_OUTPUT)
     (made / "gitignore").rename(made / ".gitignore")
+def _put(made: Path, folder: Path) -> None:
+    if folder.exists():  # a shell may be in it, or a disk mounted on it, so it stays and what it holds is put there
+        for item in made.iterdir():
+            item.rename(folder / item.name)
+    else:
+        made.replace(folder)
+
+
     readme = made / "README.md"
     readme.write_text(readme.read_text(encoding="utf-8").replace("PROJECT_NAME", name), encoding="utf-8")
     for item in _SHARED:

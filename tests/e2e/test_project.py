@@ -4,6 +4,9 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from torchfinch.errors import TorchfinchError
 from torchfinch.project import create
 
 ROOT = Path(__file__).parents[2]
@@ -37,3 +40,24 @@ def test_what_a_project_is_made_of_is_in_the_wheel(tmp_path: Path) -> None:
 
     assert {path.name for path in (tmp_path / "project").iterdir()} <= parts | {"README.md", "Makefile", ".gitignore"}
     assert "docs" in included
+
+
+def test_an_empty_folder_that_one_is_in_becomes_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    create(Path())
+
+    assert Path("config.properties").read_bytes() == (ROOT / "config.properties").read_bytes()
+    assert f"# {tmp_path.name}\n" in Path("README.md").read_text()
+    with pytest.raises(TorchfinchError, match="exists and is not empty"):
+        create(Path())
+
+
+def test_a_project_that_cannot_be_made_leaves_an_empty_folder_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchfinch.project.carried", lambda: tmp_path / "nothing")
+    (tmp_path / "mine").mkdir()
+
+    with pytest.raises(TorchfinchError, match="mine cannot be made: "):
+        create(tmp_path / "mine")
+    assert not list((tmp_path / "mine").iterdir())
