@@ -7,7 +7,10 @@ from pathlib import Path
 
 from torchfinch.errors import TorchfinchError
 
-_SHARED = ("handlers", "training", "model_store", "k8s", "loadtests", "demo", "docs", "config.properties")
+_SHARED = (
+    *("handlers", "training", "model_store", "k8s", "loadtests", "demo", "docs"),
+    *("config.properties", "constraints.txt"),
+)
 _OUTPUT = shutil.ignore_patterns("*.mar", "*.sock", "__pycache__", ".*_cache")
 _OWN = "tests/project"
 
@@ -55,9 +58,6 @@ def create(folder: Path) -> None:
         raise TorchfinchError(f"{folder} cannot be made: {error.strerror}", "choose another place") from error
 
 
-def _fill(made: Path, *, name: str) -> None:
-    shutil.copytree(carried() / _OWN, made, ignore=_OUTPUT)
-    (made / "gitignore").rename(made / ".gitignore")
 def _put(made: Path, folder: Path) -> None:
     if folder.exists():  # a shell may be in it, or a disk mounted on it, so it stays and what it holds is put there
         for item in made.iterdir():
@@ -66,6 +66,9 @@ def _put(made: Path, folder: Path) -> None:
         made.replace(folder)
 
 
+def _fill(made: Path, *, name: str) -> None:
+    shutil.copytree(carried() / _OWN, made, ignore=_OUTPUT)
+    (made / "gitignore").rename(made / ".gitignore")
     readme = made / "README.md"
     readme.write_text(readme.read_text(encoding="utf-8").replace("PROJECT_NAME", name), encoding="utf-8")
     for item in _SHARED:

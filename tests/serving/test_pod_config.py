@@ -1,13 +1,16 @@
 """How TorchServe listens in a pod: the properties that the image of a model carries."""
 
+import re
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from serving.helpers import ROOT
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.serving.config import read_properties
+from torchfinch.serving import Client, Instance
+from torchfinch.serving.config import free_ports, read_properties
 from torchfinch.serving.instance import DEFAULT, start_instance
 
 FILE = ROOT / "k8s" / "images" / "config.properties"
@@ -28,6 +31,22 @@ def test_a_pod_differs_from_the_project_only_in_where_it_listens() -> None:
     assert {key: value for key, value in own.items() if key not in where} == {
         key: value for key, value in project.items() if key not in where | given
     }
+
+
+@pytest.mark.slow
+def test_an_image_that_is_run_alone_answers_at_every_address(
+    start: Callable[..., Instance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [given] = re.findall(r"^ENV POD_IP=(.*)$", (FILE.parent / "Containerfile").read_text(), re.MULTILINE)
+    monkeypatch.setenv("POD_IP", given)
+    file = tmp_path / "config.properties"
+    text, ports = FILE.read_text(), free_ports(3)
+    for port, free in zip((8080, 8082, 7070), ports, strict=True):
+        text = text.replace(str(port), str(free))
+    file.write_text(text)
+    start(DEFAULT, properties=file)
+    with Client(f"http://127.0.0.2:{ports[0]}") as client:
+        assert client.predict("sizes", b"abc").content == {"size": 3}
 
 
 def test_the_address_from_the_environment_is_looked_at_before_anything_starts(
