@@ -1,9 +1,11 @@
 """Fixtures for every test: the colour model of `colours.py`, as a run and as an archive."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is loaded; tests share the cores with servers
@@ -58,3 +60,29 @@ def colour_archive(colour_run: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The colour model packed as `colours` 1.0 with the stock classifier."""
     output = tmp_path_factory.mktemp("store") / "colours.mar"
     return pack_run(colour_run, name="colours", version="1.0", output=output)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The Chromium of this machine."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    missing = "needs Chromium on the PATH: apt install chromium"
+    if chromium is None and os.environ.get("CI") != "true":
+        pytest.skip(missing)
+    assert chromium, missing
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Any]:
+    """An empty page of the browser; nothing may be written to its console."""
+    opened, said = browser.new_page(), []
+    opened.on("console", lambda message: said.append(message.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    yield opened
+    opened.close()
+    assert said == []

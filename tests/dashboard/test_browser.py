@@ -1,44 +1,20 @@
 """The page in a real browser."""
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from dashboard.conftest import TOKEN, Played
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-MISSING = "needs Chromium on the PATH: apt install chromium"
-REQUIRED = os.environ.get("CI") == "true"
-sync_api: Any = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason=MISSING),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    assert CHROMIUM, MISSING
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page, opened by its address with the token; nothing may be written to the browser's console."""
-    opened, said = browser.new_page(), []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.goto(f"{address}?release=faces#{TOKEN}")
-    opened.wait_for_selector("#release")
-    yield opened
-    opened.close()
-    assert said == []
+def page(tab: Any, address: str) -> Any:
+    """The page, opened by its address with the token."""
+    tab.goto(f"{address}?release=faces#{TOKEN}")
+    tab.wait_for_selector("#release")
+    return tab
 
 
 def test_the_token_leaves_the_address_and_a_reload_still_shows_the_releases(page: Any) -> None:
