@@ -20,6 +20,7 @@ from training.helpers import DATA, Small, fitted, flat
 
 from torchfinch.errors import TorchfinchError
 from torchfinch.training import Checkpoints, Data, save_whole_model
+from torchfinch.training.checkpoint import alone
 
 EVERYTHING: dict[str, Any] = {
     "epochs": 4,
@@ -179,23 +180,39 @@ def test_epochs_that_are_done_are_not_undone_and_nothing_else_is_said(
     assert "going on" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", [{"model_state_dict": {}}, [1, 2], b"", b"text"])
+OURS = "torchfinch checkpoint 2"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"model_state_dict": {}}, "it is no checkpoint of torchfinch"),
+        ([1, 2], "it is no checkpoint of torchfinch"),
+        ({"format": torch.zeros(2)}, "it is no checkpoint of torchfinch"),
+        ({"format": OURS}, "it has no identity"),
+        ({"format": OURS, "identity": {}, "state": [1]}, "it has no state"),
+        *(
+            (content, "it cannot be read (")
+            for content in (b"", b"text", b"J\x01", b"c__builtin__\nset\n.", b"0", b"]a.")
+        ),
+    ],
+)
 def test_of_a_foreign_checkpoint_too_the_one_before_it_is_used(
-    checkpoints: Checkpoints, content: object, capsys: pytest.CaptureFixture[str]
+    checkpoints: Checkpoints, content: object, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checkpoints.save({"history": ["one"]}, epoch=1)
     foreign = checkpoints.folder / "epoch-00002.pt"
     foreign.write_bytes(content) if isinstance(content, bytes) else torch.save(content, foreign)
 
     assert checkpoints.load() == {"history": ["one"]}
-    assert "epoch-00002.pt is torn or foreign, and left aside: " in capsys.readouterr().err
+    assert f"epoch-00002.pt is torn or foreign, and left aside: {why}" in capsys.readouterr().err
 
 
 def test_the_first_epoch_of_a_new_training_ends_what_was_there_and_no_earlier(checkpoints: Checkpoints) -> None:
     checkpoints.save({}, epoch=8)
     checkpoints.save({}, epoch=9)
     new = Checkpoints(checkpoints.folder, identity={"recipe": "digits", "config": {"epochs": 5}})
-    with new.alone():
+    with alone(new.folder):
         assert len(list(new.folder.iterdir())) == 2
         new.save({}, epoch=1)
 
@@ -204,9 +221,9 @@ def test_the_first_epoch_of_a_new_training_ends_what_was_there_and_no_earlier(ch
 
 def test_two_trainings_do_not_share_a_folder(checkpoints: Checkpoints) -> None:
     with (
-        checkpoints.alone(),
+        alone(checkpoints.folder),
         pytest.raises(TorchfinchError, match=r"another training keeps its checkpoints in .*--runs"),
-        Checkpoints(checkpoints.folder, identity={}).alone(),
+        alone(checkpoints.folder),
     ):
         pass
 
@@ -214,11 +231,11 @@ def test_two_trainings_do_not_share_a_folder(checkpoints: Checkpoints) -> None:
 
 
 def test_a_training_that_is_refused_leaves_the_folder_of_the_running_one(checkpoints: Checkpoints) -> None:
-    with checkpoints.alone():
+    with alone(checkpoints.folder):
         for _ in range(2):
             with (
                 pytest.raises(TorchfinchError, match="another training keeps its checkpoints"),
-                Checkpoints(checkpoints.folder, identity={}).alone(),
+                alone(checkpoints.folder),
             ):
                 pass
         checkpoints.save({}, epoch=1)
@@ -238,9 +255,9 @@ def test_a_folder_that_was_removed_before_it_was_locked_is_made_again(
 
     monkeypatch.setattr(fcntl, "flock", late)
     with (
-        checkpoints.alone(),
+        alone(checkpoints.folder),
         pytest.raises(TorchfinchError, match="another training keeps its checkpoints"),
-        Checkpoints(checkpoints.folder, identity={}).alone(),
+        alone(checkpoints.folder),
     ):
         pass
 

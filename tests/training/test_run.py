@@ -253,6 +253,28 @@ def test_a_command_that_cannot_begin_leaves_the_checkpoints_of_an_interrupted_on
     assert [epoch.epoch for epoch in run.history] == [1, 2]
 
 
+def test_another_training_gets_the_checkpoints_only_when_the_run_is_whole(recipe: Recipe, tmp_path: Path) -> None:
+    config = recipe.configure({"epochs": "1", "width": "4"})
+    ended: list[Epoch] = []
+    refused: list[object] = []
+
+    def watched(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+
+        def try_a_second(*_: object) -> None:
+            if ended and not refused:  # the first one evaluates
+                with pytest.raises(TorchfinchError, match="another training keeps its checkpoints") as caught:
+                    train(recipe, config, runs=tmp_path)
+                refused.append(caught)
+
+        model.register_forward_hook(try_a_second)
+        return data, model, preprocessing
+
+    train(replace(recipe, build=watched), config, runs=tmp_path, told=ended.append)
+    assert refused
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
 def test_a_recipe_without_test_images_leaves_a_run_without_an_evaluation(recipe: Recipe, tmp_path: Path) -> None:
     def untested(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
         data, model, preprocessing = recipe.build(config)

@@ -3,7 +3,6 @@
 import fcntl
 import io
 import os
-import pickle
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -55,27 +54,29 @@ class Checkpoints:
         for path in _paths(self.folder):
             try:
                 content = _read(path)
-            except (OSError, RuntimeError, EOFError, ValueError, LookupError, pickle.UnpicklingError) as error:
-                why = (str(error).splitlines() or [type(error).__name__])[0][:100]
-                err.print(f"{path} is torn or foreign, and left aside: {why}", markup=False, soft_wrap=True)
+            except ValueError as error:
+                err.print(f"{path} is torn or foreign, and left aside: {error}", markup=False, soft_wrap=True)
                 continue
             return self._checked(content, path, epochs=epochs)
         raise TorchfinchError(f"there is no checkpoint to go on from in {self.folder}", "train without --resume")
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other trainings out of the folder while the block runs; a folder that is left empty goes.
-
-        Raises:
-            TorchfinchError: another training has it.
-        """
-        opened = _lock(self.folder)
+    def told(self) -> Iterator[None]:
+        """Say what a training that does not end in the block leaves, and how it can go on."""
         try:
             yield
-        finally:
-            with suppress(OSError):
-                self.folder.rmdir()  # while it is locked: afterwards it may be another training's
-            os.close(opened)
+        except BaseException as error:
+            said = "" if rank() else self._left(refused=isinstance(error, TorchfinchError))
+            if said:
+                err.print(said, markup=False, soft_wrap=True)
+            raise
+
+    def _left(self, *, refused: bool) -> str:
+        if not self.used:
+            return "" if refused else "nothing of this training is kept: no epoch had ended"
+        on = "--resume goes on from there, also with another learning rate"
+        on = on if refused else "the same command with --resume goes on from there"
+        return f"{_paths(self.folder)[0]} is kept; {on}"
 
     def _checked(self, content: Mapping[str, Any], path: Path, *, epochs: int | None) -> Mapping[str, Any]:
         found = _differences(content["identity"], self.identity)
@@ -97,9 +98,20 @@ class Checkpoints:
         return state
 
 
-def newest(folder: Path) -> Path | None:
-    """The file of the last epoch in a folder of checkpoints, if there is one."""
-    return next(iter(_paths(folder)), None)
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a folder of checkpoints while the block runs; a folder that is left empty goes.
+
+    Raises:
+        TorchfinchError: another training has it.
+    """
+    opened = _lock(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # while it is locked: afterwards it may be another training's
+        os.close(opened)
 
 
 def save_whole_model(model: nn.Module, path: Path) -> None:
@@ -133,9 +145,15 @@ def _lock(folder: Path) -> int:
 
 
 def _read(path: Path) -> Mapping[str, Any]:
-    content = torch.load(path, weights_only=True, map_location="cpu")
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    try:
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # foreign bytes make an unpickler raise anything
+        raise ValueError(f"it cannot be read ({type(error).__name__})") from error
+    if not isinstance(content, dict) or repr(content.get("format")) != repr(_FORMAT):
         raise ValueError("it is no checkpoint of torchfinch")
+    lacking = [part for part in ("identity", "state") if not isinstance(content.get(part), dict)]
+    if lacking:
+        raise ValueError(f"it has no {lacking[0]}")
     return content
 
 

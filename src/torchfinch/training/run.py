@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import Evaluation, RegressionEvaluation, evaluate, evaluate_regression, outputs
 from torchfinch.evaluation.source_code import code_digest
 from torchfinch.handler import Preprocessing, safetensors
 from torchfinch.training import network
-from torchfinch.training.checkpoint import Checkpoints, newest
+from torchfinch.training.checkpoint import Checkpoints, alone
 from torchfinch.training.data import Data
 from torchfinch.training.golden import golden_files, golden_requests
 from torchfinch.training.history import Epoch
@@ -31,7 +30,6 @@ from torchfinch.training.settings import FitSettings, Settings
 
 TOP_K = 5
 """Classes in an answer, unless the archive or the request says otherwise."""
-_RESUME = "the same command with --resume goes on from there"
 
 
 @dataclass(frozen=True)
@@ -63,19 +61,18 @@ def train(
     that ends.
 
     Raises:
-        TorchfinchError: the network cannot travel in an archive, the fit failed, or a file could not be written.
+        TorchfinchError: the network cannot travel in an archive, the fit failed, another
+            training has the checkpoints, or a file could not be written.
     """
     saved = runs / f"{recipe.name}.checkpoints"
     try:
-        with _replacing_run(runs / recipe.name) as folder:
+        with _keeping(saved), _replacing_run(runs / recipe.name) as folder:
             run = _fill(folder, recipe, config, saved=saved, resume=resume, told=told)
     except OSError as error:
         if error.errno is None:  # it is of a library and not of a file
             raise TorchfinchError(f"the recipe {recipe.name}: {error}") from error
         place = error.filename or runs
         raise TorchfinchError(f"{place} cannot be written: {error.strerror}", "choose another --runs") from error
-    if not rank():  # whose run is whole
-        shutil.rmtree(saved, ignore_errors=True)
     return replace(run, folder=runs / recipe.name)
 
 
@@ -121,7 +118,7 @@ def _fit(
 ) -> tuple[Epoch, ...]:
     if not isinstance(config, FitSettings):
         return ()
-    with nullcontext() if rank() else checkpoints.alone(), _told_where(checkpoints):
+    with checkpoints.told():
         history = fit(
             model,
             data,
@@ -135,22 +132,16 @@ def _fit(
 
 
 @contextmanager
-def _told_where(checkpoints: Checkpoints) -> Iterator[None]:
-    """Say what a training that does not end leaves, and how it can go on."""
-    try:
+def _keeping(checkpoints: Path) -> Iterator[None]:
+    """Keep a folder of checkpoints for this training alone, until its run is whole and needs them no more."""
+    if rank():
         yield
-    except BaseException as error:
-        said = "" if rank() else _left(checkpoints, refused=isinstance(error, TorchfinchError))
-        if said:
-            err.print(said, markup=False, soft_wrap=True)
-        raise
-
-
-def _left(checkpoints: Checkpoints, *, refused: bool) -> str:
-    if not checkpoints.used:
-        return "" if refused else "nothing of this training is kept: no epoch had ended"
-    on = "--resume goes on from there, also with another learning rate"
-    return f"{newest(checkpoints.folder)} is kept; {on if refused else _RESUME}"
+        return
+    with alone(checkpoints):
+        yield
+        with suppress(OSError):  # what cannot be removed harms no run
+            for path in checkpoints.iterdir():
+                path.unlink()
 
 
 def _evaluate(
