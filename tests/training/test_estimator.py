@@ -66,6 +66,38 @@ def test_it_tells_of_every_epoch_and_answers_meanwhile(digits: tuple[np.ndarray,
     np.testing.assert_array_equal(estimator.predict_proba(images), untold.predict_proba(images))
 
 
+def test_of_a_moving_average_every_epochs_score_is_the_averages(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, targets = digits
+    values = {**QUICK, "ema": 0.95, "keep": "final"}
+    estimator, rows = RecipeClassifier("digits", values), []
+    estimator.fit(images, targets, told=lambda _epoch: rows.append(estimator.predict_proba(images)))
+    untold = RecipeClassifier("digits", values).fit(images, targets)
+
+    np.testing.assert_array_equal(rows[-1], estimator.predict_proba(images))
+    np.testing.assert_array_equal(rows[-1], untold.predict_proba(images))
+
+
+@pytest.mark.parametrize("values", [{}, {"keep": "best", "loss.class_weights": "balanced"}], ids=["final", "best"])
+@pytest.mark.parametrize("rare", [0, 1])
+def test_it_goes_on_where_the_images_lack_a_class_or_nearly(
+    digits: tuple[np.ndarray, np.ndarray], values: dict[str, Any], rare: int
+) -> None:
+    images, targets = digits
+    kept = np.concatenate([np.flatnonzero(targets != 7), np.flatnonzero(targets == 7)[:rare]])
+    estimator = RecipeClassifier("digits", {**QUICK, **values}).fit(images[kept], targets[kept])
+
+    assert estimator.predict_proba(images).shape == (450, 10)
+    assert estimator.classes_.tolist() == list(range(10))
+
+
+def test_folds_without_a_class_are_cross_validated(digits: tuple[np.ndarray, np.ndarray]) -> None:
+    images, targets = digits
+    kept = np.concatenate([np.flatnonzero(targets != 7), np.flatnonzero(targets == 7)[:1]])
+    found = cross_validate(RecipeClassifier("digits", QUICK), images[kept], targets[kept], folds=2, stratified=False)
+
+    assert len(found.folds) == 2
+
+
 def test_every_field_of_the_settings_is_a_parameter() -> None:
     estimator = RecipeClassifier("digits").set_params(epochs=3, learning_rate=0.01)
 

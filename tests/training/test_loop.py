@@ -158,14 +158,16 @@ def test_an_epoch_is_a_line_where_there_is_no_terminal(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(("rank", "drawn"), [(0, True), (1, False)])
-def test_on_a_terminal_the_first_process_alone_draws_a_bar(
+def test_on_a_terminal_the_first_process_alone_draws_a_bar_and_leaves_a_line_for_each_epoch(
     rank: int, drawn: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(err, "_force_terminal", True)
     monkeypatch.setenv("RANK", str(rank))
     fitted()
+    said = capsys.readouterr().err
 
-    assert bool(capsys.readouterr().err) == drawn
+    assert ("\x1b[?25l" in said) == drawn  # no cursor: a bar
+    assert [f"epoch   {number}  train loss " in said for number in (1, 2, 3)] == [drawn] * 3
 
 
 def test_a_loss_that_is_no_number_says_which_learning_rate_to_try() -> None:

@@ -257,13 +257,6 @@ def test_numbers_are_learnt_by_their_names() -> None:
     assert "accuracy" not in str(history[-1])
 
 
-def test_a_class_without_a_training_image_is_told() -> None:
-    data = Data(labels=("left", "right", "both"), train=DATA.train, validation=DATA.validation)
-
-    with pytest.raises(TorchfinchError, match="there is no training image of 'both'"):
-        fitted(Linear(outputs=3), data)
-
-
 @pytest.mark.slow
 def test_a_compiled_network_learns_the_same() -> None:
     values: dict[str, Any] = {"epochs": 1, "keep": "final"}

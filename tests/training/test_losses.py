@@ -1,5 +1,7 @@
 """Losses: the requirement's worked examples, and agreement with torch, torchvision and scikit-learn."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,15 @@ def test_balanced_weights_are_scikit_learns() -> None:
 
     assert weights is not None
     assert weights.tolist() == pytest.approx(expected.tolist())
+
+
+def test_a_class_without_images_has_no_weight_and_spoils_no_loss() -> None:
+    targets = torch.tensor([0] * 10 + [1] * 4 + [2] * 1 + [3] * 5)
+    weights = class_weights(Loss(class_weights="balanced"), Images(torch.zeros(20, 1, 1, 1).byte(), targets), classes=5)
+
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([0.4, 1, 4, 0.8, 0])
+    assert math.isfinite(loss(SCORES, CLASSES, of=targets, class_weights="balanced", label_smoothing=0.1))
 
 
 def test_class_weights_must_be_one_for_each_class() -> None:

@@ -253,6 +253,17 @@ def test_a_command_that_cannot_begin_leaves_the_checkpoints_of_an_interrupted_on
     assert [epoch.epoch for epoch in run.history] == [1, 2]
 
 
+def test_a_class_without_a_training_image_is_told(recipe: Recipe, tmp_path: Path) -> None:
+    def lacking(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
+        data, model, preprocessing = recipe.build(config)
+        assert data.train
+        return replace(data, train=data.train[data.train.targets != 7]), model, preprocessing
+
+    with pytest.raises(TorchfinchError, match="there is no training image of 'seven'"):
+        train(replace(recipe, build=lacking), recipe.configure({"epochs": "1", "width": "4"}), runs=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_training_gets_the_checkpoints_only_when_the_run_is_whole(recipe: Recipe, tmp_path: Path) -> None:
     config = recipe.configure({"epochs": "1", "width": "4"})
     ended: list[Epoch] = []

@@ -47,7 +47,7 @@ class _RecipeEstimator(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-lear
         """Build the network anew and fit it; the same images and settings give the same weights on one machine.
 
         Images of one number in `groups`, shape (N,), are all learnt from, or all validated by. `told` hears of every
-        epoch that ends, when the estimator already answers as it has learnt so far.
+        epoch that ends, when the estimator already answers as it has learnt so far, by what is validated and kept.
 
         Raises:
             TorchfinchError: the recipe fits nothing, or images or targets are not such as it takes.

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from operator import attrgetter
 from time import perf_counter
 
 import torch
@@ -14,6 +13,7 @@ from torchfinch.handler import Preprocessing
 from torchfinch.training.augmentation import augment_of, mix_of
 from torchfinch.training.chance import libraries_kept, seed_libraries
 from torchfinch.training.checkpoint import Checkpoints
+from torchfinch.training.checks import check_outputs, images_to_fit
 from torchfinch.training.data import Data, Images
 from torchfinch.training.history import Epoch, Tally
 from torchfinch.training.losses import criterion, doubts, penalty
@@ -21,14 +21,11 @@ from torchfinch.training.runtime import Runtime, rank, running
 from torchfinch.training.settings import FitSettings
 from torchfinch.training.state import State
 
-_OF_CLASSES = {
-    "sampling": "shuffled",
-    "augmentation.mixup": 0,
-    "augmentation.cutmix": 0,
-    "loss.label_smoothing": 0,
-    "loss.class_weights": "none",
-}
-"""Settings that mean nothing where numbers are predicted, with their values that do nothing."""
+
+def say(epoch: Epoch) -> None:
+    """Leave a line on stderr, above the bar on a terminal; of processes that train together, the first one does."""
+    if not rank():
+        err.print(str(epoch), markup=False)
 
 
 def fit(
@@ -39,7 +36,7 @@ def fit(
     settings: FitSettings,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
-    told: Callable[[Epoch], object] = lambda _epoch: None,
+    told: Callable[[Epoch], object] = say,
 ) -> list[Epoch]:
     """Fit `model` to `data`, as `settings` say, and return what was written down of every epoch.
 
@@ -49,13 +46,14 @@ def fit(
     afterwards where they were.
 
     The model is left in evaluation mode, on the settings' device, with the weights that `settings.keep` names. `told`
-    hears of every epoch that ends, and ends the training if it raises. On a terminal a bar shows the way; elsewhere
-    each epoch is a line on stderr.
+    hears of every epoch that ends, when the model has the weights that were validated, and ends the training if it
+    raises. On a terminal a bar shows the way.
 
     Raises:
-        TorchfinchError: there is nothing to fit to or to resume, no such device, or the loss is no longer a number.
+        TorchfinchError: there is nothing to fit to or to resume, no such device, the network's outputs are not one for
+            each label, or the loss is no longer a number.
     """
-    train, validation = _images(data, settings)
+    train, validation = images_to_fit(data, settings)
     with running(settings) as runtime, libraries_kept(), progress(hidden=rank() > 0) as bar:
         state = State(model, settings=settings, runtime=runtime, images=len(train))
         passes = _Passes(data, preprocessing, runtime)
@@ -89,10 +87,8 @@ def fit(
             saved = state.state_dict() if checkpoints else {}
             if checkpoints and runtime.rank == 0:
                 checkpoints.save(saved, epoch=number)
-            bar.update(task, note=str(epoch))
-            told(epoch)
-            if not err.is_terminal and runtime.rank == 0:
-                err.print(str(epoch), markup=False)
+            with state.as_judged():
+                told(epoch)
         state.finish()
     return state.history
 
@@ -104,11 +100,12 @@ class _Passes:
         assert data.train is not None
         settings = runtime.settings
         self.train, self.runtime, self.settings = data.train, runtime, settings
-        self.classes = len(data.labels) if data.train.classified else None
+        self.labels = len(data.labels)
+        self.classes = self.labels if data.train.classified else None
         self.normalise = preprocessing.normalise
         self.criterion = criterion(settings.loss, data, runtime.device)
         self.augment = augment_of(settings.augmentation, data)
-        self.mix = mix_of(settings.augmentation, classes=len(data.labels)) if self.classes else None
+        self.mix = mix_of(settings.augmentation, classes=self.labels) if self.classes else None
 
     def learn(
         self, state: State, epoch: int, batches: tuple[Tensor, ...], advance: Callable[[], object]
@@ -123,11 +120,12 @@ class _Passes:
             pixels, targets = self.batch(mine, state.chance)
             waited += perf_counter() - start
             with self.runtime.autocast():
-                scores = state.network(pixels)  # (N, K)
-                loss = self.criterion(scores.float(), targets)
+                scores = self.scores(state.network, pixels)
+                loss = self.criterion(scores, targets)
             value = loss.item()
             if not math.isfinite(value):
-                raise _lost(value, self.settings, epoch=epoch, batch=f"{number} of {len(batches)}", images=mine)
+                place = _batch(number, len(batches), images=mine)
+                raise _lost(value, self.settings, epoch=epoch, place=place)
             grouped = min(accumulate, len(batches) - (number - 1) // accumulate * accumulate)
             share = len(mine) * self.runtime.world / len(index)  # processes are averaged, whatever they hold
             state.scaler.scale((loss * share + penalty(state.model, self.settings.loss)) / grouped).backward()
@@ -135,7 +133,7 @@ class _Passes:
                 rate = state.step()
             tally.add(value, scores, targets)
             if self.settings.sampling == "doubtful":
-                doubt[mine] = doubts(scores.detach().float(), targets).cpu()
+                doubt[mine] = doubts(scores.detach(), targets).cpu()
             advance()
         tally.sums = self.runtime.total(tally.sums)
         if self.settings.sampling == "doubtful":
@@ -145,18 +143,29 @@ class _Passes:
 
     def check(self, state: State, images: Images) -> Tally:
         """Every validation image once, in evaluation mode."""
-        model, tally = state.judged.eval(), Tally(self.classes)
+        model, tally, place = state.judged.eval(), Tally(self.classes), ""
         self.runtime.same_buffers(model)  # DDP does so before a training batch alone, and not for the moving average
         mine = self.runtime.share(torch.arange(len(images)))
         with torch.inference_mode(), self.runtime.autocast():
-            for index in mine.split(4 * self.settings.batch_size) if len(mine) else ():
+            batches = mine.split(4 * self.settings.batch_size) if len(mine) else ()
+            for number, index in enumerate(batches, start=1):
                 pixels, targets = images.pixels[index], images.targets[index].to(self.runtime.device)
-                scores = model(self.normalise(self.runtime.place(pixels))).float()
-                tally.add(self.criterion(scores, targets).item(), scores, targets)
+                scores = self.scores(model, self.normalise(self.runtime.place(pixels)))
+                value = self.criterion(scores, targets).item()
+                if not math.isfinite(value):
+                    place = place or f"validation {_batch(number, len(batches), images=index)}"
+                tally.add(value, scores, targets)
         tally.sums = self.runtime.total(tally.sums)
-        if not math.isfinite(tally.loss):
-            raise _lost(tally.loss, self.settings, epoch=len(state.history) + 1, batch="validation", images=mine[:0])
+        if not math.isfinite(tally.loss):  # in all processes, so that none waits for another
+            place = place or "a validation batch of another process"
+            raise _lost(tally.loss, self.settings, epoch=len(state.history) + 1, place=place)
         return tally
+
+    def scores(self, model: torch.nn.Module, pixels: Tensor) -> Tensor:
+        """What a network says of normalised pixels: float32 (N, K)."""
+        scores: Tensor = model(pixels)
+        check_outputs(scores, images=len(pixels), labels=self.labels)
+        return scores.float()
 
     def batch(self, index: Tensor, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         """Normalised pixels and targets of some training images on the device, augmented and mixed."""
@@ -164,42 +173,6 @@ class _Passes:
         pixels = self.augment(pixels, chance) if self.augment else pixels
         pixels = self.normalise(self.runtime.place(pixels))
         return self.mix(pixels, targets) if self.mix else (pixels, targets)
-
-
-def _images(data: Data, settings: FitSettings) -> tuple[Images, Images]:
-    if data.train is None or data.validation is None:
-        lacking = "images to fit to" if data.train is None else "validation images, by which epochs are judged"
-        raise TorchfinchError(f"the recipe gives no {lacking}", "return Data(train=..., validation=...) in build()")
-    if not data.train.classified:
-        _check_numbers(settings)
-        return data.train, data.validation
-    _check_sampling(settings)
-    if len(data.labels) == 1:
-        raise TorchfinchError(f"there is one class, {data.labels[0]!r}, and nothing to tell apart", "give two or more")
-    counts = torch.bincount(data.train.targets, minlength=len(data.labels)).tolist()
-    empty = [label for label, count in zip(data.labels, counts, strict=True) if not count]
-    if empty:
-        raise TorchfinchError(
-            f"there is no training image of {', '.join(map(repr, empty[:5]))}", "add some, or drop it"
-        )
-    return data.train, data.validation
-
-
-def _check_sampling(settings: FitSettings) -> None:
-    sampling, augmentation = settings.sampling, settings.augmentation
-    if sampling == "doubtful" and (augmentation.mixup or augmentation.cutmix):
-        raise TorchfinchError("sampling=doubtful does not go with mixup or cutmix, whose images have two classes")
-    if sampling == "doubtful" and settings.share == 1:
-        raise TorchfinchError("sampling=doubtful draws a part of the images, and share=1 is all of them", "share=0.5")
-
-
-def _check_numbers(settings: FitSettings) -> None:
-    for name, neutral in _OF_CLASSES.items():
-        value = attrgetter(name)(settings)
-        if value != neutral:
-            raise TorchfinchError(
-                f"{name}={value} is for classes, and the recipe predicts numbers", f"--set {name}={neutral}"
-            )
 
 
 def _order(train: Images, state: State) -> Tensor:
@@ -220,9 +193,12 @@ def _tell_end(state: State) -> None:
         err.print(f"ends after epoch {done}: none of the last {most} was better than the best before", markup=False)
 
 
-def _lost(value: float, settings: FitSettings, *, epoch: int, batch: str, images: Tensor) -> TorchfinchError:
-    named = ", ".join(map(str, images[:5].tolist()))
+def _batch(number: int, of: int, *, images: Tensor) -> str:
+    return f"batch {number} of {of} (images {', '.join(map(str, images[:5].tolist()))}, ...)"
+
+
+def _lost(value: float, settings: FitSettings, *, epoch: int, place: str) -> TorchfinchError:
     return TorchfinchError(
-        f"the loss became {value} in epoch {epoch}, batch {batch}{f' (images {named}, ...)' if named else ''}",
+        f"the loss became {value} in epoch {epoch}, {place}",
         f"look at these images, or try a lower learning rate: --set learning_rate={settings.learning_rate / 10:g}",
     )

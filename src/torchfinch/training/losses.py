@@ -75,7 +75,7 @@ def doubts(scores: Tensor, targets: Tensor) -> Tensor:
 
 
 def class_weights(settings: Loss, images: Images, *, classes: int) -> Tensor | None:
-    """One weight for each class, float32 (C,); balanced is `N / (C N_c)`, as scikit-learn has it.
+    """One weight for each class, float32 (C,); balanced is `N / (C N_c)`, as scikit-learn has it, and 0 without images.
 
     Raises:
         TorchfinchError: the numbers given are not one for each class.
@@ -83,7 +83,8 @@ def class_weights(settings: Loss, images: Images, *, classes: int) -> Tensor | N
     if settings.class_weights == "none":
         return None
     if settings.class_weights == "balanced":
-        return len(images) / (classes * torch.bincount(images.targets, minlength=classes))
+        counts = torch.bincount(images.targets, minlength=classes)
+        return torch.where(counts > 0, len(images) / (classes * counts), 0.0)
     if len(settings.class_weights) != classes or min(settings.class_weights) < 0:
         raise TorchfinchError(
             f"loss.class_weights are {settings.class_weights}", f"give {classes} numbers, none below 0, or balanced"

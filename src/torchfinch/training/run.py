@@ -20,10 +20,11 @@ from torchfinch.evaluation.source_code import code_digest
 from torchfinch.handler import Preprocessing, safetensors
 from torchfinch.training import network
 from torchfinch.training.checkpoint import Checkpoints, alone
+from torchfinch.training.checks import check_every_class
 from torchfinch.training.data import Data
 from torchfinch.training.golden import golden_files, golden_requests
 from torchfinch.training.history import Epoch
-from torchfinch.training.loop import fit
+from torchfinch.training.loop import fit, say
 from torchfinch.training.recipe import Recipe
 from torchfinch.training.runtime import rank
 from torchfinch.training.settings import FitSettings, Settings
@@ -58,10 +59,10 @@ def train(
 
     An older run of that name stays until the new one is whole. `runs/<recipe>.checkpoints` holds the last epochs until
     then; `resume` goes on from there, also with another learning rate or number of epochs. `told` hears of every epoch
-    that ends.
+    that ends, which is also a line on stderr.
 
     Raises:
-        TorchfinchError: the network cannot travel in an archive, the fit failed, another
+        TorchfinchError: the network cannot travel in an archive, a class has no training image, the fit failed, another
             training has the checkpoints, or a file could not be written.
     """
     saved = runs / f"{recipe.name}.checkpoints"
@@ -118,6 +119,12 @@ def _fit(
 ) -> tuple[Epoch, ...]:
     if not isinstance(config, FitSettings):
         return ()
+    check_every_class(data)
+
+    def heard(epoch: Epoch) -> None:
+        say(epoch)
+        told(epoch)
+
     with checkpoints.told():
         history = fit(
             model,
@@ -126,7 +133,7 @@ def _fit(
             settings=config,
             checkpoints=checkpoints,
             resume=resume,
-            told=told,
+            told=heard,
         )
     return tuple(history)
 

@@ -2,7 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -50,6 +52,17 @@ class State:
     def judged(self) -> nn.Module:
         """What is validated and kept: the moving average of the weights where there is one."""
         return self.average.module if self.average else self.model
+
+    @contextmanager
+    def as_judged(self) -> Iterator[None]:
+        """While the block runs, the model itself is what is judged, in evaluation mode."""
+        own = deepcopy(self.model.state_dict()) if self.average else self.model.state_dict()
+        self.model.load_state_dict(self.judged.state_dict())
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
 
     def train(self, epoch: int) -> None:
         """Training mode; in the first epochs of a transfer the head alone learns."""
