@@ -175,6 +175,27 @@ def test_a_weight_lowered_together_with_its_mark_is_a_pause_and_the_mark_comes_b
     assert (play.phase, play.world.weight) == (Phase.PROGRESSING, 25)
 
 
+def test_a_route_that_has_taken_no_mark_yet_was_not_lowered_by_anybody(play: Play) -> None:
+    play.change(route=ROUTE)
+    play.world.broken |= {"set_weight", "remark"}
+    play.until(lambda tick: tick.decision.state.weight == 5)
+    for _ in range(3):
+        play.tick()
+        assert (play.phase, play.world.weight) == (Phase.PROGRESSING, 0)
+    play.world.broken.clear()
+    assert play.ended() is Phase.PROMOTED
+
+
+def test_a_weight_lowered_to_nothing_amid_a_promotion_together_with_its_mark_is_a_pause(play: Play) -> None:
+    play.change(route=ROUTE)
+    play.world.broken.add("promote")
+    play.until(lambda tick: tick.decision.state.phase is Phase.PROMOTING and tick.seen.weight == 100, 1000)
+    play.tick()
+    play.world.weight, play.world.mark = 0, None
+    play.tick()
+    assert (play.phase, play.world.weight, marked(play)) == (Phase.PAUSED, 0, 100)
+
+
 def test_a_weight_raised_together_with_its_mark_is_put_back(play: Play) -> None:
     play.change(route=ROUTE)
     play.at_weight(25)

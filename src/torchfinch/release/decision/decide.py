@@ -234,7 +234,8 @@ def _hand_edit(at: Look) -> Decision | None:
     decided = mark.weight if mark else state.weight
     if shown > decided:
         return move(state, notes=(f"the weight was raised by hand to {shown}: put back to {state.weight}",))
-    if mark is None and at.spec.route.kind in HERE:  # such a router has started again, which is nobody's wish
+    never_set = not (shown or state.verified)
+    if mark is None and (never_set or at.spec.route.kind in HERE):  # a router here has started again: nobody's wish
         return None
     if shown < decided:
         reason = f"the weight was lowered by hand from {decided} to {shown}: paused until resume"
@@ -255,7 +256,7 @@ def _promoting(at: Look) -> Decision | None:
     what = f"{at.seen.canary.label or 'the canary'} has all traffic and"
     late = f"{what} keeps it: stable is not ready with it after {deadline:g} s{f': {lacks}' if lacks else ''}"
     over = stuck > deadline
-    state = replace(at.state, reason=late if over else f"{what} becomes stable", stuck=stuck)
+    state = replace(at.state, reason=late if over else f"{what} becomes stable", stuck=stuck, verified=True)
     return Decision(state=state, actions=(Promote(digest=state.canary),), notes=(late,) if over else ())
 
 
