@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from release.cluster.apps import App, MakeApp, Process, Traffic
-from release.cluster.place import NAMED, ROOT, Cluster, Controller, World
+from release.cluster.apps import App, MakeApp
+from release.cluster.place import NAMED, ROOT, Cluster, Controller
 from release.cluster.plane import ControlPlane
 from release.cluster.wire import Wire
+from release.cluster.world import Traffic, World
 
 
 @pytest.fixture(scope="session")
@@ -35,17 +36,16 @@ def cluster(control_plane: Path, request: pytest.FixtureRequest) -> Iterator[Clu
     namespace = f"t{abs(hash(request.node.nodeid)) % 10**8}"
     made = Cluster(control_plane, namespace)
     made("create", "namespace", namespace)
-    made("apply", "-f", str(ROOT / "k8s" / "controller" / "rbac.yaml"))
-    made("apply", "-f", "-", stdin=(Path(__file__).parent / "app.yaml").read_text())
+    rights, app = ROOT / "k8s" / "controller" / "rbac.yaml", Path(__file__).with_name("app.yaml")
+    made("apply", "-f", str(rights), "-f", str(app))
     yield made
     made("delete", "namespace", namespace, "--wait=false")
 
 
 @pytest.fixture
 def world(cluster: Cluster) -> Iterator[World]:
-    made = World(cluster)
-    evidence = {"kind": "Prometheus", "address": made.address}
-    cluster.patch("canary", "digits", {"spec": {"evidence": evidence}})
+    made = World(cluster.kubeconfig)
+    made.join(cluster)
     yield made
     made.close()
 
@@ -58,7 +58,7 @@ def controller(cluster: Cluster, world: World, tmp_path: Path) -> Iterator[Contr
     config["contexts"][0]["context"]["namespace"] = cluster.namespace
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    made = Controller(kubeconfig, tmp_path / "controller.log")
+    made = Controller(kubeconfig, tmp_path / "controller.log", "--record", str(tmp_path / "looks"))
     cluster.wait("RouteSynced")
     yield made
     made.kill()
@@ -80,16 +80,16 @@ def traffic(control_plane: Path) -> Iterator[Traffic]:
 
 
 @pytest.fixture(scope="module")
-def everywhere(control_plane: Path, traffic: Traffic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+def everywhere(control_plane: Path, traffic: Traffic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
     """One controller for all namespaces."""
     log = tmp_path_factory.mktemp("controller") / "log"
-    made = Process(control_plane, log, "--all-namespaces", "--alone")
+    made = Controller(control_plane, log, "--all-namespaces", "--alone")
     yield made
     made.kill()
 
 
 @pytest.fixture
-def make_app(traffic: Traffic, everywhere: Process) -> Iterator[MakeApp]:
+def make_app(traffic: Traffic, everywhere: Controller) -> Iterator[MakeApp]:
     """Makes releases at rest, each in a namespace of its own."""
 
     def make(**spec: Any) -> App:

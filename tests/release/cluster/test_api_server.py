@@ -3,10 +3,12 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from release.cluster.place import ROOT, Cluster, Controller, World
+from release.cluster.place import ROOT, Cluster, Controller
+from release.cluster.world import World
 from waiting import within
 
 from torchfinch.release.cluster.crd import definition
@@ -43,23 +45,22 @@ def test_a_good_version_is_promoted_and_a_failing_one_is_taken_back(
     assert "RolledBack" in listed
     assert "3.0" in listed
     assert "error rate" in cluster("get", "events.events.k8s.io")
-    decided = [json.loads(line) for line in controller.log.splitlines() if line.startswith("{")]
-    assert any(check["verdict"] == "fail" for line in decided for check in line.get("checks", []))
+    assert any(check["verdict"] == "fail" for line in controller.lines() for check in line.get("checks", []))
 
 
 def test_every_look_is_recorded_to_be_judged_by_another_rule_and_a_full_disk_stops_no_rollback(
-    cluster: Cluster, world: World, controller: Controller
+    cluster: Cluster, world: World, controller: Controller, tmp_path: Path
 ) -> None:
-    world.error_rate |= {"2.0": 0.03, "3.0": 0.3}
+    world.error_rate |= {"2.0": 0.015, "3.0": 0.3}
     cluster.release_version("2.0")
     cluster.wait("Promoted")
-    recorded = controller.looks / cluster.namespace / "digits.jsonl"
-    [release] = rejudge(read_history(recorded), {"maxErrorRate": 0.01})
+    recorded = tmp_path / "looks" / cluster.namespace / "digits.jsonl"
+    [release] = rejudge(read_history(recorded), {"maxErrorRate": 0.005})
     assert release.outcome == "Promoted"
     assert release.back
     assert release.back.weight == 25
     [page] = read_releases(recorded).releases
-    assert page.outcome == "Promoted"
+    assert page.outcome == "promoted"
 
     recorded.rename(recorded.with_suffix(".whole"))
     recorded.mkdir()  # stands for any fault of the disk
@@ -104,16 +105,6 @@ def test_an_undo_of_stable_after_a_promotion_is_no_promotion_any_more_and_retry_
     assert "1.0 is stable, by hand" in cluster.get("canary", "digits")["status"]["reason"]
     cluster.patch("canary", "digits", {"spec": {"action": {"type": "retry", "id": "again"}}})
     cluster.wait("Promoted")
-
-
-def test_a_killed_controller_goes_on_where_it_was(cluster: Cluster, world: World, controller: Controller) -> None:
-    cluster.release_version("2.0")
-    assert within(60, lambda: cluster.weights == (75, 25))
-    controller.kill()
-    time.sleep(2)
-    assert cluster.weights == (75, 25)
-    controller.start()
-    cluster.wait("Promoted", seconds=90)
 
 
 def test_without_measurements_the_weight_holds(cluster: Cluster, world: World, controller: Controller) -> None:
@@ -201,11 +192,12 @@ def test_a_spec_that_the_controller_cannot_read_stops_no_rollback_and_a_new_cont
     cluster.wait("RolledBack")
     assert cluster.weights == (100, 0)
 
-    controller.kill()
+    controller.process.terminate()  # the Lease is given back: a new one need not wait
+    controller.process.wait(20)
     controller.start()
     said = "spec.evidence: kind Prometheus needs its address"
     assert within(40, lambda: said in cluster.get("canary", "digits")["status"]["reason"])
     found = {each["type"]: each for each in cluster.get("canary", "digits")["status"]["conditions"]}
     assert (found["Progressing"]["reason"], found["RolledBack"]["status"]) == ("InvalidSpec", "True")
-    cluster.patch("canary", "digits", {"spec": {"evidence": {"address": world.address}}})
+    cluster.patch("canary", "digits", {"spec": {"evidence": world.evidence}})
     assert within(40, lambda: "no ready endpoint" in cluster.get("canary", "digits")["status"]["reason"])

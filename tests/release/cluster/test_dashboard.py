@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from release.cluster.place import BIN, Cluster, Controller, World
+from release.cluster.place import BIN, Cluster, Controller
+from release.cluster.world import World
 
 from torchfinch.serving.config import free_ports
 
@@ -57,6 +58,7 @@ def test_a_release_of_a_cluster_is_shown_live_and_its_buttons_change_the_resourc
         url, token = process.stdout.readline().strip().split("#")
         with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as client:
             shown(client, 'data-release="digits"')
+            cluster.patch("canary", "digits", {"spec": {"analysis": {"minRequests": 100_000}}})
             cluster.release_version("2.0")
             shown(client, "0 → 25 %", "Error rate")
             answer = client.post("/api/releases/digits/pause")
@@ -64,6 +66,7 @@ def test_a_release_of_a_cluster_is_shown_live_and_its_buttons_change_the_resourc
             assert cluster.get("canary", "digits")["spec"]["paused"]
             shown(client, "Paused", 'data-word="resume"')
             client.post("/api/releases/digits/resume")
+            cluster.patch("canary", "digits", {"spec": {"analysis": {"minRequests": 50}}})
             page = shown(client, "Promoted</span>", "50 → 100 %")
             assert "all requests so far" in page
             assert client.post("/api/releases/cats/abort").status_code == 502

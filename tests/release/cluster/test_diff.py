@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from release.cluster.place import Cluster, Controller, World
+from release.cluster.place import Cluster, Controller
+from release.cluster.world import World
 from waiting import within
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

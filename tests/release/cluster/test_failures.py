@@ -9,8 +9,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from release.cluster.apps import ENDLESS, ROUTES, App, Process, Traffic, backends
+from release.cluster.apps import ENDLESS, ROUTES, App, backends
+from release.cluster.place import Controller
 from release.cluster.wire import Wire
+from release.cluster.world import Traffic
 from waiting import within
 
 from torchfinch.release.cluster import cache as cache_module
@@ -26,13 +28,13 @@ def test_an_api_server_that_goes_mid_step_and_comes_back_costs_a_release_nothing
     traffic: Traffic, wire: Wire, tmp_path: Path
 ) -> None:
     app = traffic.app(analysis=ENDLESS)
-    controller = Process(wire.kubeconfig, tmp_path / "log", "--namespace", app.namespace)
+    controller = Controller(wire.kubeconfig, tmp_path / "log", "--namespace", app.namespace)
     try:
         app.offer("2.0")
         app.reach(25)
         wire.cut()
         app.spec(analysis={"minRequests": 50})
-        assert not within(3, lambda: app.weights != [75, 25])
+        assert not within(1, lambda: app.weights != [75, 25])
         wire.mend()
         app.reach(50)
         assert controller.process.poll() is None
@@ -57,6 +59,29 @@ def test_a_watch_that_hangs_is_noticed(traffic: Traffic, wire: Wire, monkeypatch
     assert within(20, paused)
 
 
+def test_what_was_missed_for_so_long_that_its_version_has_expired_is_listed_anew(
+    traffic: Traffic, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, gone = traffic.app(), traffic.app()
+    monkeypatch.setenv("KUBECONFIG", str(wire.kubeconfig))
+    cache, troubles = Cache(Api(), [RELEASES]), list[str]()
+    cache.trouble = troubles.append
+    cache.start()
+    assert cache.get(RELEASES, gone.namespace, "digits")
+    wire.cut()
+    cache._versions[RELEASES] = "1"  # as of hours ago
+    app.spec(paused=True)
+    gone.cluster("delete", "canary", "digits")
+    wire.mend()
+
+    def known() -> bool:
+        found = cache.get(RELEASES, app.namespace, "digits")
+        return bool(found and found["spec"].get("paused")) and not cache.get(RELEASES, gone.namespace, "digits")
+
+    assert within(20, known)
+    assert not troubles, "it was no third failure that made it list"
+
+
 def test_an_answer_that_comes_after_the_deletion_brings_no_object_back(
     control_plane: Path, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,15 +97,15 @@ def test_an_answer_that_comes_after_the_deletion_brings_no_object_back(
 
 
 @pytest.fixture
-def controller(control_plane: Path, traffic: Traffic, tmp_path: Path) -> Iterator[Process]:
-    made = Process(control_plane, tmp_path / "log", "--all-namespaces", "--alone")
+def controller(control_plane: Path, traffic: Traffic, tmp_path: Path) -> Iterator[Controller]:
+    made = Controller(control_plane, tmp_path / "log", "--all-namespaces", "--alone")
     yield made
     made.kill()
     traffic.clear()
 
 
 def test_whoever_else_changes_the_route_and_the_release_all_the_time_stops_no_rollback_and_no_deletion(
-    traffic: Traffic, controller: Process
+    traffic: Traffic, controller: Controller
 ) -> None:
     app = traffic.app(analysis=ENDLESS)
     app.offer("2.0")
@@ -111,7 +136,7 @@ def test_whoever_else_changes_the_route_and_the_release_all_the_time_stops_no_ro
         blowing.join()
 
 
-def test_a_metrics_server_that_hangs_delays_nobody_elses_rollback(traffic: Traffic, controller: Process) -> None:
+def test_a_metrics_server_that_hangs_delays_nobody_elses_rollback(traffic: Traffic, controller: Controller) -> None:
     traffic.error_rate["bad"] = 0.5
     with socket.create_server(("127.0.0.1", 0)) as hanging:  # takes every connection, and answers none
         evidence = {"kind": "Prometheus", "address": f"http://127.0.0.1:{hanging.getsockname()[1]}"}
@@ -132,7 +157,7 @@ def unmeasured(app: App) -> bool:
     return (status.get("phase"), status.get("reason")) == ("Progressing", "no measurements")
 
 
-def test_a_release_at_rest_and_one_between_two_looks_cost_no_writes(traffic: Traffic, controller: Process) -> None:
+def test_a_release_at_rest_and_one_between_two_looks_cost_no_writes(traffic: Traffic, controller: Controller) -> None:
     rest, paused = traffic.app(), traffic.app(analysis={"interval": "300s"}, paused=True)
     for app in (rest, paused):
         app.wait("RouteSynced")
@@ -158,7 +183,7 @@ def test_splits_whose_releases_were_deleted_while_no_controller_ran_are_given_ba
         split(app)
         app.cluster("delete", "canary", "digits")
     assert [app.weights for app in apps] == [[75, 25], [75, 25], [3, 1]]
-    controller = Process(control_plane, tmp_path / "log", "--all-namespaces", "--alone")
+    controller = Controller(control_plane, tmp_path / "log", "--all-namespaces", "--alone")
     try:
         for app, whole in zip(apps, ([100, 0], [100, 0], [4, 0]), strict=True):
             assert within(30, partial(is_split, app, whole)), controller.log

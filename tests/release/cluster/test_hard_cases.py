@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
-import yaml
-from release.cluster.apps import ENDLESS, App, MakeApp, Traffic
-from release.cluster.place import ROOT, Cluster, Object
+from release.cluster.apps import ENDLESS, PODS, App, MakeApp
+from release.cluster.place import Object
+from release.cluster.world import Traffic
 from waiting import within
 
-from torchfinch.experiment import HEADER
-from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES
+from torchfinch.release.cluster.kinds import DEPLOYMENTS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -102,33 +101,77 @@ def test_a_stable_without_requests_is_no_measure_and_absolute_limits_judge_alone
     assert app.status["compared"]["requests"].endswith("/0")
 
 
+def test_measurements_that_grow_old_amid_a_step_hold_the_weight_and_say_so_until_there_are_new_ones(
+    make_app: MakeApp, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(analysis={**ENDLESS, "maxAge": "1s"})
+    app.offer("2.0")
+    app.reach(25)
+    monkeypatch.setattr(traffic, "old", {})
+    said = re.compile(r"measurements are \d+ s old, more than 1 s")
+    assert within(20, lambda: bool(said.fullmatch(app.status["reason"]))), app.status
+    app.spec(analysis={"minRequests": 50})
+    assert not within(1, lambda: app.weights != [75, 25])
+    monkeypatch.setattr(traffic, "old", None)
+    app.wait("Promoted")
+
+
+def test_a_canary_without_a_request_is_taken_back_at_the_deadline_which_a_pause_may_outlast(
+    make_app: MakeApp, traffic: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "silent", {"canary"})
+    app = make_app()
+    app.offer("2.0")
+    app.reach(25)
+    app.spec(paused=True, progressDeadline="2s")
+    app.wait("Paused")
+    assert not within(3, lambda: app.weights != [75, 25] or not app.holds("Paused"))
+    app.spec(paused=False)
+    app.wait("RolledBack")
+    assert app.status["reason"] == "no progress for 2 s: 0 of 50 canary requests"
+    assert app.weights == [100, 0]
+
+
+def test_a_stable_version_that_is_lost_holds_the_weight_and_a_person_may_promote_the_canary(make_app: MakeApp) -> None:
+    app = make_app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    for pod in app.pods:
+        if pod["metadata"]["labels"]["track"] == "stable":
+            unready(app, pod)
+    assert within(20, lambda: app.status["reason"] == "stable has no ready endpoint: holding the canary at weight 25")
+    assert app.weights == [75, 25]
+    app.spec(action={"type": "promote", "id": "now"})
+    app.wait("Promoted")
+    assert app.status["stable"]["version"] == "2.0"
+
+
+def unready(app: App, pod: Object) -> None:
+    """What a readiness probe that fails does."""
+    conditions = [
+        {**each, "status": "False"} if each["type"] == "Ready" else each for each in pod["status"]["conditions"]
+    ]
+    path = PODS.path(app.namespace, pod["metadata"]["name"], "status")
+    app.api.merge(path, {"status": {"conditions": conditions}})
+
+
 @pytest.mark.parametrize(("version", "end"), [("2.0", "Promoted"), ("bad", "RolledBack")])
-def test_the_canarys_pods_go_after_the_delay_and_never_before(
+def test_the_canarys_pods_go_after_the_delay_and_never_before_and_no_autoscaler_brings_them_back(
     make_app: MakeApp, traffic: Traffic, version: str, end: str
 ) -> None:
     traffic.error_rate["bad"] = 0.3
     app = make_app(scaleDownDelay="4s")
     app.offer(version)
     app.wait(end)
+    app.spec(progressDeadline="1s")
     assert within(30, lambda: app.replicas[1] == 0)
     fields = app.get(DEPLOYMENTS, "digits-canary")["metadata"]["managedFields"]
     scaled = next(each for each in fields if each["manager"] == "torchfinch" and "f:replicas" in str(each["fieldsV1"]))
     assert (moment(scaled["time"]) - moment(app.status["endedAt"])).total_seconds() >= 3  # of 4, told in whole ones
+    assert app.holds(end), "a deadline is for what is under way"
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 2}}, "digits-canary")
+    assert within(20, lambda: app.replicas[1] == 0)
 
 
 def moment(text: str) -> datetime:
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
-
-def test_the_documented_route_of_an_experiment_is_one_that_the_api_server_takes_and_matches_its_header(
-    cluster: Cluster,
-) -> None:
-    text = (ROOT / "docs" / "experiments.md").read_text()
-    [written] = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "kind: HTTPRoute" in block]
-    cluster("apply", "--dry-run=server", "-f", "-", stdin=written)
-    route: Object = yaml.safe_load(written)
-    treated, others = route["spec"]["rules"]
-    [header] = treated["matches"][0]["headers"]
-    assert (header["name"], header["value"]) == (HEADER, "treatment")
-    assert treated["backendRefs"] != others["backendRefs"]
-    assert HTTP_ROUTES.name == route["kind"]

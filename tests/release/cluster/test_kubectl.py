@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from release.cluster.place import BIN, ROOT, Cluster, Controller, World, kubectl_path
+from release.cluster.place import BIN, ROOT, Cluster, Controller, kubectl_path
 from release.cluster.wire import Wire
+from release.cluster.world import World
 from waiting import within
 
 from torchfinch.release.cluster.records import decisions, newest

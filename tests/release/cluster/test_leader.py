@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from release.cluster.apps import ENDLESS, NAMESPACES, Process, Traffic
+from release.cluster.apps import ENDLESS, NAMESPACES
+from release.cluster.place import Controller
+from release.cluster.world import Traffic
 from waiting import within
 
 from torchfinch.release.cluster.api import Api, ApiError
@@ -83,12 +85,12 @@ def test_without_the_lease_nothing_is_changed(
     clock.now = 10.0
     with pytest.raises(ApiError, match="another controller may lead"):
         api.merge(path, change)
-    assert "changed" not in app.get(HTTP_ROUTES)["metadata"].get("annotations", {})
-    assert lease.take()
     late = {**app.get(HTTP_ROUTES), "metadata": {"name": "late"}}
     with pytest.raises(ApiError, match="another controller may lead"):
         api.create(HTTP_ROUTES.path(app.namespace), late)
     assert [each["metadata"]["name"] for each in api.list_all(HTTP_ROUTES.path(app.namespace))[0]] == ["digits"]
+    assert "changed" not in app.get(HTTP_ROUTES)["metadata"].get("annotations", {})
+    assert lease.take()
     api.merge(path, change)
 
 
@@ -96,9 +98,9 @@ def test_of_two_controllers_one_acts_and_one_that_wakes_up_too_late_ends(
     control_plane: Path, traffic: Traffic, tmp_path: Path
 ) -> None:
     app = traffic.app(analysis=ENDLESS)
-    first = Process(control_plane, tmp_path / "first", "--namespace", app.namespace)
+    first = Controller(control_plane, tmp_path / "first", "--namespace", app.namespace)
     app.wait("RouteSynced")
-    second = Process(control_plane, tmp_path / "second", "--namespace", app.namespace)
+    second = Controller(control_plane, tmp_path / "second", "--namespace", app.namespace)
     try:
         app.offer("2.0")
         app.reach(25)

@@ -35,7 +35,9 @@ def test_an_undo_to_a_version_that_is_not_stable_begins_the_analysis_again(make_
     assert len(anew) == 3
 
 
-def test_an_aborted_version_is_tried_again_by_retry_and_another_one_by_being_offered(make_app: MakeApp) -> None:
+def test_an_aborted_version_is_tried_again_by_retry_and_when_it_is_offered_again_after_one_that_starts_nothing(
+    make_app: MakeApp,
+) -> None:
     app = make_app(analysis=ENDLESS)
     app.offer("2.0")
     app.reach(25)
@@ -45,11 +47,49 @@ def test_an_aborted_version_is_tried_again_by_retry_and_another_one_by_being_off
     app.reach(25)
     app.spec(action={"type": "abort", "id": "3"})
     app.wait("RolledBack")
+    began = app.status["startedAt"]
+    app.offer("1.0")
+    assert within(20, lambda: app.status["phase"] == "Idle"), app.status
+    assert not within(1, lambda: app.status["startedAt"] != began or app.weights != [100, 0])
+    assert app.holds("RolledBack")
+    app.offer("2.0")
+    app.reach(25)
+    app.spec(action={"type": "abort", "id": "4"})
+    app.wait("RolledBack")
     app.spec(analysis={"minRequests": 50})
     app.offer("3.0")
     app.wait("Promoted")
     assert [reason for reason in app.decided if "asked to abort" in reason]
     assert app.status["stable"]["version"] == "3.0"
+
+
+def test_a_pause_outlasts_its_steps_time_and_gives_a_new_version_nothing_until_whoever_waits_sees_it_promoted(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(steps=[{"weight": 25, "duration": "1s"}], analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    app.spec(paused=True)
+    app.cluster("wait", "canary/digits", "--for=condition=Paused", "--timeout=30s")
+    app.spec(analysis={"minRequests": 50})
+    assert not within(2, lambda: app.weights != [75, 25] or not app.holds("Paused"))
+
+    app.offer("3.0")
+    assert within(30, lambda: app.version == "3.0" and app.status["canary"]["ready"] == 2), app.status
+    assert not within(1, lambda: app.weights != [100, 0] or not app.holds("Paused"))
+    app.spec(action={"type": "promote", "id": "now"})
+    app.cluster("wait", "canary/digits", "--for=condition=Paused=False", "--timeout=30s")
+    app.wait("Promoted")
+    assert app.status["stable"]["version"] == "3.0"
+
+
+def test_steps_edited_amid_a_release_are_those_that_follow(make_app: MakeApp) -> None:
+    app = make_app(analysis=ENDLESS)
+    app.offer("2.0")
+    app.reach(25)
+    app.spec(steps=[{"weight": 10}, {"weight": 40}], analysis={"minRequests": 50})
+    app.wait("Promoted")
+    assert list(dict.fromkeys(each["weight"] for each in app.status["decisions"])) == [0, 25, 40, 100]
 
 
 def test_a_canary_all_of_whose_pods_are_gone_gets_no_more_traffic(make_app: MakeApp) -> None:

@@ -148,3 +148,11 @@ def test_what_is_released_cannot_change_amid_a_release(cluster: Cluster, change:
     assert "cannot change while a release is under way" in patched()
     cluster.patch("canary", "digits", {"status": {"phase": "Promoted"}}, "--subresource=status")
     assert patched() == ""
+
+
+def test_a_delay_and_a_limit_that_are_switched_off_stay_so(cluster: Cluster) -> None:
+    off = {"scaleDownDelay": None, "analysis": {"maxErrorRate": None}}
+    head = {"apiVersion": "torchfinch.dev/v1alpha1", "kind": "CanaryRelease", "metadata": {"name": "off"}}
+    cluster("apply", "--server-side", "-f", "-", stdin=json.dumps({**head, "spec": {**SPEC, **off}}))
+    read = parse_spec(cluster.get("canary", "off"))
+    assert (read.scale_down_delay, read.analysis.max_error_rate) == (None, None)

@@ -3,11 +3,16 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from release.cluster.place import Cluster, Controller, Object, World
+from release.cluster.apps import App
+from release.cluster.place import Cluster, Controller, Object
+from release.cluster.world import World
 from release.hooks import hook
 from waiting import within
+
+from torchfinch.release.cluster.kinds import HTTP_ROUTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 ENDLESS = 1_000_000
@@ -16,12 +21,10 @@ ENDLESS = 1_000_000
 class Mirroring(World):
     """A gateway that copies requests too, to servers that tell what they predict."""
 
-    predicts: dict[str, tuple[float, ...]]
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.predicts = {}
+    def __init__(self, kubeconfig: Path) -> None:
+        self.predicts: dict[str, tuple[float, ...]] = {}
         self._versions: dict[str, str] = {}
-        super().__init__(cluster)
+        super().__init__(kubeconfig)
 
     def answer(self, query: str) -> Object:
         content = super().answer(query)
@@ -34,11 +37,11 @@ class Mirroring(World):
             ]  # fmt: skip
         return content
 
-    def _send(self) -> None:
-        super()._send()
-        rule = self._cluster.get("httproute", "digits")["spec"]["rules"][0]
+    def _send(self, app: App) -> None:
+        super()._send(app)
+        rule = app.get(HTTP_ROUTES)["spec"]["rules"][0]
         copied = [each["requestMirror"].get("percent", 100) for each in rule.get("filters", [])]
-        for pod in self._cluster.get("pods")["items"]:
+        for pod in app.pods:
             labels, name = pod["metadata"]["labels"], pod["metadata"]["name"]
             self._versions[name] = labels["app.kubernetes.io/version"]
             if copied and labels["track"] == "canary" and name in self.counted:
@@ -48,9 +51,8 @@ class Mirroring(World):
 
 @pytest.fixture
 def world(cluster: Cluster) -> Iterator[World]:
-    made = Mirroring(cluster)
-    evidence = {"kind": "Prometheus", "address": made.address}
-    cluster.patch("canary", "digits", {"spec": {"evidence": evidence}})
+    made = Mirroring(cluster.kubeconfig)
+    made.join(cluster)
     yield made
     made.close()
 
@@ -184,8 +186,7 @@ def test_others_are_asked_and_told_and_a_route_of_theirs_is_left_alone(
     assert good.startswith(f"{name}: 2.0 was promoted: ")
     assert bad == f"{name}: 3.0 was rolled back: orders: 0.25 fails; it passes if >= 0.9"
     assert {body["release"] for body in shop.bodies} == {name}
-    lines = [json.loads(line) for line in controller.log.splitlines() if line.startswith("{")]
-    verdicts = {check["name"]: check["verdict"] for line in lines for check in line.get("checks", [])}
+    verdicts = {check["name"]: check["verdict"] for line in controller.lines() for check in line.get("checks", [])}
     assert (verdicts["orders"], verdicts["answers"]) == ("fail", "skip")
     assert "HTTPRoute digits-forced is somebody else's" in controller.log
     assert cluster.get("httproute", "digits-forced")["spec"] == theirs["spec"]

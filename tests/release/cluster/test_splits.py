@@ -4,8 +4,9 @@ import threading
 from functools import partial
 
 import pytest
-from release.cluster.apps import ENDLESS, App, MakeApp, Traffic, backends
+from release.cluster.apps import ENDLESS, App, MakeApp, backends
 from release.cluster.place import Object
+from release.cluster.world import Traffic
 from waiting import within
 
 from torchfinch.release.cluster.kinds import DEPLOYMENTS, HTTP_ROUTES
@@ -104,7 +105,7 @@ def test_a_version_that_does_not_start_gets_no_traffic_nor_does_the_next_but_a_g
 
 
 @DIALECTS
-def test_scaling_amid_a_release_starts_nothing_anew(make_app: MakeApp, route: str) -> None:
+def test_scaling_amid_a_release_or_a_pause_of_it_starts_nothing_anew(make_app: MakeApp, route: str) -> None:
     app = make_app(route=route, analysis=ENDLESS)
     app.offer("2.0")
     app.reach(25)
@@ -115,6 +116,35 @@ def test_scaling_amid_a_release_starts_nothing_anew(make_app: MakeApp, route: st
     split = {"Replicas": [4, 1]}.get(route, [75, 25])
     assert within(20, lambda: app.holds("RouteSynced") and app.weights == split), app.status
     assert app.status["phase"] == "Progressing"
+
+    app.spec(paused=True)
+    app.wait("Paused")
+    app.merge(DEPLOYMENTS, {"spec": {"replicas": 2}}, "digits-stable")
+    if route != "Replicas":  # where it would be a weight set by hand
+        app.merge(DEPLOYMENTS, {"spec": {"replicas": 1}}, "digits-canary")
+    split = {"Replicas": [2, 1]}.get(route, [75, 25])
+    assert within(20, lambda: len(app.pods) == 3)
+    assert not within(1, lambda: app.weights != split or not app.holds("Paused"))
+    assert app.status["startedAt"] == started
+
+
+def test_stable_scaled_down_right_after_an_abort_has_all_traffic_on_the_pods_that_it_is_left(make_app: MakeApp) -> None:
+    apps = [make_app(route=route, analysis=ENDLESS) for route in ("HTTPRoute", "VirtualService", "Replicas")]
+    for app in apps:
+        app.merge(DEPLOYMENTS, {"spec": {"replicas": 4}}, "digits-stable")
+        app.offer("2.0")
+    for app in apps:
+        app.reach(25)
+        app.spec(action={"type": "abort", "id": "back"})
+        app.merge(DEPLOYMENTS, {"spec": {"replicas": 2}}, "digits-stable")
+    for app in apps:
+        app.wait("RolledBack")
+        assert within(20, partial(goes_to_rest, app)), app.replicas
+
+
+def goes_to_rest(app: App) -> bool:
+    """Whether stable alone has pods: 2, or 3 where it was on its way from 3 to 4 when one was taken."""
+    return app.replicas in ([2, 0], [3, 0]) and app.weights in ([100, 0], app.replicas)
 
 
 class Watch:
