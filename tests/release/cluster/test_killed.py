@@ -81,7 +81,6 @@ def test_a_controller_killed_after_the_weight_and_before_the_status_is_taken_ove
         second.kill()
 
 
-@pytest.mark.xfail(reason="without a mark in the route, a weight that was never set is taken for one lowered by hand")
 def test_a_route_that_takes_no_change_for_a_while_is_nobodys_wish_and_gets_its_weights_when_it_does(
     control_plane: Path, traffic: Traffic, tmp_path: Path
 ) -> None:
