@@ -105,9 +105,15 @@ class Everything:
 
     def query(self, query: str) -> float:
         """What Prometheus answers to a query that has one number; 0 where it has none."""
-        command = [*self._inside, "curl", "-sG", f"{PROMETHEUS}/api/v1/query", "--data-urlencode", f"query={query}"]
-        found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["data"]["result"]
+        answer = self._curl("-G", f"{PROMETHEUS}/api/v1/query", "--data-urlencode", f"query={query}")
+        found = json.loads(answer)["data"]["result"]
         return float(found[0]["value"][1]) if found else 0.0
+
+    def answering(self, image: Path, *headers: str) -> str:
+        """The version of digits that answers a request with these headers, through the gateway."""
+        sent = ("--data-binary", f"@{image}", *(word for header in headers for word in ("--header", header)))
+        told = ("--output", "/dev/null", "--write-out", "%header{torchfinch-version}")
+        return self._curl(*sent, *told, "http://127.0.0.1:80/predictions/digits")
 
     def asked(self, account: str) -> set[tuple[str, str, str]]:
         """API group, resource and verb of all that a service account, NAMESPACE:NAME, was allowed to do."""
@@ -141,6 +147,10 @@ class Everything:
             with contextlib.suppress(psutil.Error):
                 if any(f"{self.home}/" in word for word in process.cmdline()):
                     process.kill()
+
+    def _curl(self, *words: str) -> str:
+        command = [*self._inside, "curl", "--silent", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     @property
     def _environment(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ FASTER = {
         "analysis": {"interval": "1s", "minRequests": 60, "maxLatencyRatio": 20},
         "evidence": {"kind": "Prometheus", "address": PROMETHEUS},
         "diff": {"inputs": "digits"},
+        "force": {"header": "x-version"},
         "scaleDownDelay": "5s",  # the last failures are scraped before their pod goes
     },
 }
@@ -126,7 +128,9 @@ def test_a_good_version_is_promoted_and_a_broken_one_taken_back_without_a_failed
     from_pods = {"spec": {"evidence": {"kind": "Pods", "address": None}}}  # the default: each pod is asked
     world.kubectl("patch", "canary", "digits", "-n", "digits", "--type=merge", "--patch", json.dumps(from_pods))
     offer(world, "3.0")
+    assert within(90, partial(chosen, world, "3.0")), told(world)
     ended(world, "RolledBack")
+    assert within(20, partial(chosen, world, "2.0")), "who chose the canary has stable now"
     assert weights(world) == [100, 0]
     reason = world.get("canary", "digits")["status"]["reason"]
     assert "error rate" in reason, reason
@@ -175,6 +179,11 @@ def test_the_controller_uses_every_right_that_it_ships_with_and_no_other(world: 
 def offer(world: Everything, version: str) -> None:
     """What a person does to release a version."""
     world.kubectl("set", "image", "-n", "digits", "deployment/digits-canary", f"server=digits:{version}")
+
+
+def chosen(world: Everything, version: str) -> bool:
+    """Whether this version answers who asks for the canary."""
+    return world.answering(world.home / "run" / "golden" / "red.png", "x-version: canary") == version
 
 
 def ended(world: Everything, condition: str) -> None:
