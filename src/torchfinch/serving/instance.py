@@ -115,23 +115,8 @@ def start_instance(
         if not (store / archive).is_file():
             raise TorchfinchError(f"there is no {store / archive}", "torchfinch train or torchfinch pack makes one")
     folder = (home / "servers" / name).resolve()
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, mode=0o700)
     file = properties or project_file("config.properties")
-    with _runtime(folder) as runtime:
-        settings = _settings(name, file, store=store, runtime=runtime, port=port)
-        write_whole(folder / "config.properties", settings.text)
-        child = launch.launch(folder, runtime=runtime, store=store.resolve(), models=models)
-    instance = Instance(
-        name=name,
-        folder=folder,
-        pid=child.pid,
-        started=process.started_at(child.pid),
-        inference_url=settings.inference_url,
-        metrics_url=settings.metrics_url,
-        socket=settings.socket,
-        store=store.resolve(),
-    )
+    instance = _launch(name, file, store=store.resolve(), models=models, folder=folder, port=port)
     try:
         _record(instance)
         _wait(instance, models, timeout)
@@ -143,6 +128,28 @@ def start_instance(
         instance.stop(timeout=5)
         raise
     return instance
+
+
+def _launch(
+    name: str, file: Path, *, store: Path, models: Mapping[str, str], folder: Path, port: int | None
+) -> Instance:
+    """The process in a new `folder`, with the properties of `file` as an instance has them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    with _runtime(folder) as runtime:
+        settings = _settings(name, file, store=store, runtime=runtime, port=port)
+        write_whole(folder / "config.properties", settings.text)
+        child = launch.launch(folder, runtime=runtime, store=store, models=models)
+    return Instance(
+        name=name,
+        folder=folder,
+        pid=child.pid,
+        started=process.started_at(child.pid),
+        inference_url=settings.inference_url,
+        metrics_url=settings.metrics_url,
+        socket=settings.socket,
+        store=store,
+    )
 
 
 def _record(instance: Instance) -> None:
@@ -174,8 +181,8 @@ class _Settings:
 def _settings(name: str, file: Path, *, store: Path, runtime: Path, port: int | None) -> _Settings:
     base = {key: config.expand(value) for key, value in config.read_properties(file).items()}
     overrides = {
-        "model_store": str(store.resolve()),
-        "allowed_urls": f"file://{store.resolve()}/.*",
+        "model_store": str(store),
+        "allowed_urls": f"file://{store}/.*",
         "management_address": f"unix:{runtime / 'management.sock'}",
         "use_native_io": "true",
     }
