@@ -29,7 +29,9 @@ def test_the_power_is_how_often_an_experiment_shows_the_effect() -> None:
     users = {"control": 1400, "treatment": 600}
     shown = [
         stats.ttest_ind(
-            generator.random(users["treatment"]) < 0.35, generator.random(users["control"]) < 0.3, equal_var=False
+            1.0 * (generator.random(users["treatment"]) < 0.35),
+            1.0 * (generator.random(users["control"]) < 0.3),
+            equal_var=False,
         ).pvalue
         < 0.05
         for _ in range(1_000)
