@@ -110,6 +110,7 @@ def test_measurements_that_grow_old_amid_a_step_hold_the_weight_and_say_so_until
     monkeypatch.setattr(traffic, "old", {})
     said = re.compile(r"measurements are \d+ s old, more than 1 s")
     assert within(20, lambda: bool(said.fullmatch(app.status["reason"]))), app.status
+    assert not app.holds("MetricsAvailable")
     app.spec(analysis={"minRequests": 50})
     assert not within(1, lambda: app.weights != [75, 25])
     monkeypatch.setattr(traffic, "old", None)

@@ -156,10 +156,10 @@ def test_a_single_pod_cannot_be_split_and_the_reason_says_how_many_are_needed() 
     stable, canary = deployment("stable", replicas=1), deployment("canary", replicas=0)
     with pytest.raises(TorchfinchError, match="stable needs 2 or more"):
         list(Ratio(stable, canary).patches(MARK, release="digits"))
+    unmarked = ratio_arms(stable, canary, weight=0)[1]
+    assert (unmarked.ready, unmarked.lacks) == (0, "no share can be split off 1 pod: stable needs 2 or more")
     settle(stable, canary, replace(MARK, weight=0))
-    arm = ratio_arms(stable, canary, weight=0)[1]
-    assert arm.ready == 0
-    assert arm.lacks == "no share can be split off 1 pod: stable needs 2 or more"
+    assert ratio_arms(stable, canary, weight=0)[1] == unmarked
 
 
 def test_pods_of_a_status_that_tells_of_other_numbers_are_not_counted_as_ready() -> None:

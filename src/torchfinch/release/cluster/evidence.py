@@ -60,7 +60,8 @@ class ClusterEvidence:
         except (ValueError, OverflowError) as error:
             self.problem = f"the measurements are not Prometheus's text or JSON: {error}"
             raise TorchfinchError(self.problem) from error
-        self.problem = ""
+        age = time.time() - reading.at
+        self.problem = f"measurements are {age:.0f} s old" if age > spec.analysis.freshness else ""
         there = {name for each in pods.values() for name in (*each.ready, *each.others)}
         return replace(reading, untold=tuple(sorted(there - reading.stable.keys() - reading.canary.keys())))
 

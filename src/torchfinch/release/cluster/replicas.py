@@ -126,7 +126,7 @@ def ratio_arms(stable: Object, canary: Object, *, weight: int) -> tuple[Arm, Arm
     if weight:
         return stable_arm(stable, _ready(stable)), replace(arm, ready=ready, running=True)
     mark, pods = read_mark(canary), replicas(stable)
-    if mark and mark.phase in UNDERWAY and pods < 2:
+    if pods < 2 and (mark is None or mark.phase in UNDERWAY):  # none before the first weight of all
         return stable_arm(stable, _ready(stable)), replace(arm, ready=0, running=True, lacks=too_few(pods))
     return stable_arm(stable, _ready(stable)), replace(arm, ready=1)
 
