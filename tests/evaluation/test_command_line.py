@@ -71,10 +71,26 @@ def test_the_confusion_matrix_is_shown_where_there_is_room(colour_run: Path, pho
     assert lines[-5][:2] == ["confusion", "matrix:"]
 
 
-def test_the_confusion_matrix_of_many_classes_is_left_to_the_page(capsys: pytest.CaptureFixture[str]) -> None:
-    for classes, shown in ((12, True), (13, False)):
-        _show(evaluate(np.arange(classes), np.eye(classes), labels=[f"c{each}" for each in range(classes)]))
-        assert ("confusion matrix" in capsys.readouterr().out) is shown
+@pytest.mark.parametrize(("width", "shown"), [(38, True), (37, False)])
+def test_a_confusion_matrix_is_shown_whole_or_left_to_the_page(
+    width: int, shown: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, targets = ("shoe", "coat of wool", "上着"), np.repeat([0, 1, 2], [3, 12_345, 2])
+    monkeypatch.setattr(out, "width", width)
+    _show(evaluate(targets, np.eye(3)[targets], labels=labels))
+    printed = capsys.readouterr().out.partition("confusion matrix")[2]
+
+    assert ("--json and --html have it" in printed) is not shown
+    if shown:
+        assert "\n              shoe  coat of wool  上着\n" in printed
+        assert "\ncoat of wool  0     12,345        0" in printed
+
+
+def test_an_alpha_out_of_bounds_is_a_usage_error_before_anything_is_read() -> None:
+    result = run("compare", "one", "other", "--alpha", 0.0009)
+
+    assert result.exit_code == 2
+    assert "0.001" in result.stderr
 
 
 def test_the_table_names_the_delta_of_the_huber_loss(capsys: pytest.CaptureFixture[str]) -> None:

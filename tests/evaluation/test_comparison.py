@@ -84,9 +84,9 @@ def test_alpha_is_heeded_for_answers_and_errors_too() -> None:
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.05, 5.0, math.nan])
-def test_an_alpha_that_is_no_share_is_told(alpha: float) -> None:
-    said = rf"alpha is {alpha} .*between 0 and 1"
+@pytest.mark.parametrize("alpha", [0.0, 0.0009, 0.51, -0.05, 5.0, math.nan])
+def test_an_alpha_out_of_bounds_is_told(alpha: float) -> None:
+    said = rf"alpha is {alpha} .*from 0\.001 to 0\.5"
     with pytest.raises(TorchfinchError, match=said):
         compare_folds(FIRST, SECOND, alpha=alpha)
     with pytest.raises(TorchfinchError, match=said):

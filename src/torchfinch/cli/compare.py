@@ -29,7 +29,10 @@ def compare(
         str | None, typer.Option(help="Of runs and archives: a folder of images or a recipe, as in evaluate.")
     ] = None,
     alpha: Annotated[
-        float, typer.Option(help="A p-value below it is called a difference, and intervals hold 1 - alpha.")
+        float,
+        typer.Option(
+            min=0.001, max=0.5, help="A p-value below it is called a difference, and intervals hold 1 - alpha."
+        ),
     ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.cells import cell_len
 
 from torchfinch.console import err, out, table
 from torchfinch.errors import TorchfinchError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from torchfinch.evaluation import Evaluation, Model, RegressionEvaluation
 
 _MOST_CLASSES = 20
-_MOST_CONFUSED = 12
-"""Classes whose confusion matrix a terminal has room for."""
 _RATIOS = ("precision", "recall", "specificity", "f1")
 
 
@@ -193,10 +192,14 @@ def _show_rows(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], column
 
 
 def _show_confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> None:
-    if len(labels) <= _MOST_CONFUSED:
-        rows = [(label, *map(_text, row)) for label, row in zip(labels, counts, strict=True)]
-        out.print("", "confusion matrix: a row for each true class, a column for each answer", sep="\n")
-        out.print(table(("", *labels), rows))
+    head = ("", *labels)
+    rows = [(label, *map(_text, row)) for label, row in zip(labels, counts, strict=True)]
+    widths = [max(map(cell_len, column)) for column in zip(head, *rows, strict=True)]
+    if sum(widths) + 2 * len(labels) > out.width:
+        out.print("", "confusion matrix: too wide for here; --json and --html have it", sep="\n")
+        return
+    out.print("", "confusion matrix: a row for each true class, a column for each answer", sep="\n")
+    out.print(table(head, rows))
 
 
 def _titled(name: str) -> str:

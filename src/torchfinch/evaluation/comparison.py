@@ -15,7 +15,8 @@ from torchfinch.errors import TorchfinchError
 
 ALPHA = 0.05
 """Unless another one is given."""
-_RESAMPLES = 9999
+_LEAST, _MOST = 0.001, 0.5
+_RESAMPLES = 9999  # five of them lie beyond each end of an interval of the least alpha
 _VALUES_AT_ONCE = 5_000_000  # of resampled differences in memory
 
 Interval = tuple[float, float]
@@ -117,7 +118,7 @@ def compare_folds(
 
     Raises:
         TorchfinchError: there are fewer than two folds, not the same number for both, a score is no number, or `alpha`
-            is none between 0 and 1.
+            is not from 0.001 to 0.5.
     """
     _check(alpha)
     one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
@@ -155,7 +156,7 @@ def compare_answers(
     """Compare the answers of two classifiers to the same images, all of shape (N,); `alpha` as in `compare_folds`.
 
     Raises:
-        TorchfinchError: there are fewer than two images, not the same number of each, or `alpha` is none.
+        TorchfinchError: there are fewer than two images, not the same number of each, or `alpha` is out of bounds.
     """
     _check(alpha)
     truth, one, other = (np.asarray(values) for values in (targets, first, second))
@@ -190,7 +191,7 @@ def compare_errors(
     The interval holds 1 - `alpha`.
 
     Raises:
-        TorchfinchError: there are fewer than two images, not the same numbers of each, or `alpha` is none.
+        TorchfinchError: there are fewer than two images, not the same numbers of each, or `alpha` is out of bounds.
     """
     _check(alpha)
     truth, one, other = (np.asarray(values, dtype=np.float64) for values in (targets, first, second))
@@ -212,8 +213,8 @@ def compare_errors(
 
 
 def _check(alpha: float) -> None:
-    if not 0 < alpha < 1:
-        raise TorchfinchError(f"alpha is {alpha}", "a number between 0 and 1, such as 0.05")
+    if not _LEAST <= alpha <= _MOST:
+        raise TorchfinchError(f"alpha is {alpha}", f"a number from {_LEAST} to {_MOST}, such as {ALPHA}")
 
 
 def _mcnemar(only_first: int, only_second: int, alpha: float) -> tuple[float, Interval]:
