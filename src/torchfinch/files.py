@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their digests, and what YAML files hold."""
+"""Files written whole or not at all, their digests, where checkpoints lie, and what YAML files hold."""
 
 import errno
 import hashlib
@@ -12,6 +12,14 @@ from typing import Any
 import yaml
 
 from torchfinch.errors import TorchfinchError
+
+CHECKPOINTS = ".checkpoints"
+"""Follows the name of a run in that of the folder with its checkpoints."""
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first; none where there is no such folder."""
+    return sorted(folder.glob("epoch-*.pt"), reverse=True)
 
 
 @contextmanager

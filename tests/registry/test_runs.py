@@ -103,13 +103,14 @@ def test_half_a_checkpoint_is_told(tmp_path: Path, left: int) -> None:
     path = next(write_checkpoint(tmp_path / "torn.checkpoints").glob("*.pt"))
     path.write_bytes(path.read_bytes()[:left])
 
-    with pytest.raises(TorchfinchError, match=r"torn\.checkpoints is no run folder: .*Error"):
+    with pytest.raises(TorchfinchError, match=r"torn\.checkpoints/epoch-00001\.pt is torn or foreign: .*Error"):
         read_record(path.parent)
 
 
-def test_where_the_newest_checkpoint_is_torn_the_one_before_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"torn", b"J\x01", b"]a."])
+def test_where_the_newest_checkpoint_is_torn_the_one_before_is_read(tmp_path: Path, content: bytes) -> None:
     folder = write_checkpoint(tmp_path / "torn.checkpoints")
-    (folder / "epoch-00002.pt").write_bytes(b"torn")
+    (folder / "epoch-00002.pt").write_bytes(content)
 
     assert read_record(folder).epochs == [EPOCH]
 

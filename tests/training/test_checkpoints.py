@@ -4,11 +4,12 @@ import fcntl
 import itertools
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_a_torn_checkpoint_is_told_and_the_one_before_it_is_used(
     path.write_bytes(path.read_bytes()[:-1000])
     resumed, history = fitted(small(), checkpoints=checkpoints, resume=True, **EVERYTHING)
 
-    assert "epoch-00002.pt is torn or foreign, and left aside: " in capsys.readouterr().err
+    assert "epoch-00002.pt is torn or foreign: " in capsys.readouterr().err
     assert len(history) == 4
     assert torch.equal(flat(whole), flat(resumed))
 
@@ -205,7 +206,45 @@ def test_of_a_foreign_checkpoint_too_the_one_before_it_is_used(
     foreign.write_bytes(content) if isinstance(content, bytes) else torch.save(content, foreign)
 
     assert checkpoints.load() == {"history": ["one"]}
-    assert f"epoch-00002.pt is torn or foreign, and left aside: {why}" in capsys.readouterr().err
+    assert f"epoch-00002.pt is torn or foreign: {why}" in capsys.readouterr().err
+
+
+def test_a_torn_checkpoint_is_told_by_the_first_process_alone(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints.save({"history": ["one"]}, epoch=1)
+    (checkpoints.folder / "epoch-00002.pt").write_bytes(b"torn")
+    monkeypatch.setenv("RANK", "1")
+
+    assert checkpoints.load() == {"history": ["one"]}
+    assert capsys.readouterr().err == ""
+
+
+def stop_after(checkpoints: Checkpoints, event: Callable[[], object]) -> None:
+    """A training that has ended one epoch is interrupted after `event`."""
+    with checkpoints.told():
+        checkpoints.save({}, epoch=1)
+        event()
+        raise KeyboardInterrupt
+
+
+def test_a_training_that_fails_names_the_newest_checkpoint_that_can_be_read(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(checkpoints, lambda: (checkpoints.folder / "epoch-00009.pt").write_bytes(b"torn"))
+
+    assert capsys.readouterr().err.startswith(f"{checkpoints.folder}/epoch-00001.pt is kept; ")
+
+
+def test_a_training_that_fails_says_so_when_its_checkpoints_were_removed(
+    checkpoints: Checkpoints, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(checkpoints, lambda: shutil.rmtree(checkpoints.folder))
+
+    said = "nothing of this training is kept: {} has no checkpoint that can be read\n"
+    assert capsys.readouterr().err == said.format(checkpoints.folder)
 
 
 def test_the_first_epoch_of_a_new_training_ends_what_was_there_and_no_earlier(checkpoints: Checkpoints) -> None:

@@ -193,6 +193,15 @@ def test_only_the_first_process_removes_the_checkpoints(
     assert saved.exists()
 
 
+def test_what_cannot_be_removed_beside_the_checkpoints_keeps_none_of_them(recipe: Recipe, tmp_path: Path) -> None:
+    saved = tmp_path / "digits.checkpoints"
+    for number in range(30):  # some come before a checkpoint, in whatever order a file system has them
+        (saved / str(number)).mkdir(parents=True)
+    train(recipe, recipe.configure({"epochs": "1", "width": "4"}), runs=tmp_path)
+
+    assert all(path.is_dir() for path in saved.iterdir())
+
+
 def test_an_error_of_a_library_is_told_in_its_own_words(recipe: Recipe, tmp_path: Path) -> None:
     def torn(config: Any) -> tuple[Data, nn.Module, Preprocessing]:
         data, model, preprocessing = recipe.build(config)

@@ -5,16 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.files import sha256
+from torchfinch.files import CHECKPOINTS, checkpoint_files, sha256
 
-_CHECKPOINTS = ".checkpoints"
-_TORN = (RuntimeError, EOFError, UnpicklingError)
-"""What torch raises at half a checkpoint."""
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, *_TORN)
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _ORIGIN = ("data_digest", "git_revision", "torch")
 
 
@@ -59,7 +55,7 @@ class Difference:
 def find_folders(root: Path) -> list[Path]:
     """Every run folder and every folder of checkpoints below `root`, in the order of their paths."""
     runs = {path.parent for path in root.rglob("model.json")}
-    unfinished = {path.parent for path in root.rglob(f"*{_CHECKPOINTS}/epoch-*.pt")}
+    unfinished = set(filter(checkpoint_files, root.rglob(f"*{CHECKPOINTS}")))
     return sorted(path for path in runs | unfinished if not _hidden(path.relative_to(root)))
 
 
@@ -70,7 +66,7 @@ def read_record(folder: Path) -> Record:
         TorchfinchError: it is neither, or a file in it cannot be read.
     """
     try:
-        return _unfinished(folder) if folder.name.endswith(_CHECKPOINTS) else _finished(folder)
+        return _unfinished(folder) if folder.name.endswith(CHECKPOINTS) else _finished(folder)
     except _UNREADABLE as error:
         raise TorchfinchError(
             f"{folder} is no run folder: {_reason(error)}", "torchfinch train NAME makes one"
@@ -87,8 +83,8 @@ def _reason(error: BaseException) -> str | None:
 
 def unfinished_folder(run: Path) -> Path | None:
     """Where the checkpoints of a run that is not finished lie, if it has any."""
-    folder = run.with_name(run.name + _CHECKPOINTS)
-    return folder if any(folder.glob("epoch-*.pt")) else None
+    folder = run.with_name(run.name + CHECKPOINTS)
+    return folder if checkpoint_files(folder) else None
 
 
 def weights_digest(run: Path) -> str:
@@ -133,19 +129,19 @@ def _finished(folder: Path) -> Record:
 
 def _unfinished(folder: Path) -> Record:
     """By the newest checkpoint that can be read, as a training that goes on."""
-    paths = sorted(folder.glob("epoch-*.pt"))
+    paths = checkpoint_files(folder)
     if not paths:
         raise TorchfinchError(f"{folder} holds no checkpoint", "torchfinch runs list shows what there is")
-    for path in reversed(paths[1:]):
-        with suppress(*_UNREADABLE):
+    for path in paths[:-1]:
+        with suppress(TorchfinchError, *_UNREADABLE):
             return _of_checkpoint(path)
-    return _of_checkpoint(paths[0])
+    return _of_checkpoint(paths[-1])
 
 
 def _of_checkpoint(path: Path) -> Record:
-    import torch  # noqa: PLC0415 # slow to load, and a finished run does not need it
+    from torchfinch.training.checkpoint import read_checkpoint  # noqa: PLC0415 # brings torch; a run needs none
 
-    content = torch.load(path, weights_only=True, map_location="cpu")
+    content = read_checkpoint(path)
     identity = content["identity"]
     return Record(
         folder=path.parent,

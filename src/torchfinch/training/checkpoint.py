@@ -14,7 +14,7 @@ from torch import nn
 
 from torchfinch.console import err
 from torchfinch.errors import TorchfinchError
-from torchfinch.files import write_whole
+from torchfinch.files import checkpoint_files, write_whole
 from torchfinch.training.runtime import rank
 
 _FORMAT = "torchfinch checkpoint 2"
@@ -39,10 +39,10 @@ class Checkpoints:
         """
         stream = io.BytesIO()
         torch.save({"format": _FORMAT, "identity": self.identity, "state": state}, stream)
-        others, written = [] if self.used else _paths(self.folder), self.folder / f"epoch-{epoch:05d}.pt"
+        others, written = [] if self.used else checkpoint_files(self.folder), self.folder / f"epoch-{epoch:05d}.pt"
         write_whole(written, stream.getvalue())
         self.used = True
-        for path in {*others, *_paths(self.folder)[2:]} - {written}:
+        for path in {*others, *checkpoint_files(self.folder)[2:]} - {written}:
             path.unlink()
 
     def load(self, *, epochs: int | None = None) -> Mapping[str, Any]:
@@ -51,11 +51,12 @@ class Checkpoints:
         Raises:
             TorchfinchError: there is none, it is of another training, or more than `epochs` are done.
         """
-        for path in _paths(self.folder):
+        for path in checkpoint_files(self.folder):
             try:
-                content = _read(path)
-            except ValueError as error:
-                err.print(f"{path} is torn or foreign, and left aside: {error}", markup=False, soft_wrap=True)
+                content = read_checkpoint(path)
+            except TorchfinchError as error:
+                if not rank():
+                    err.print(f"left aside: {error.message}", markup=False, soft_wrap=True)
                 continue
             return self._checked(content, path, epochs=epochs)
         raise TorchfinchError(f"there is no checkpoint to go on from in {self.folder}", "train without --resume")
@@ -74,9 +75,12 @@ class Checkpoints:
     def _left(self, *, refused: bool) -> str:
         if not self.used:
             return "" if refused else "nothing of this training is kept: no epoch had ended"
+        kept = next(filter(_readable, checkpoint_files(self.folder)), None)
+        if not kept:
+            return f"nothing of this training is kept: {self.folder} has no checkpoint that can be read"
         on = "--resume goes on from there, also with another learning rate"
         on = on if refused else "the same command with --resume goes on from there"
-        return f"{_paths(self.folder)[0]} is kept; {on}"
+        return f"{kept} is kept; {on}"
 
     def _checked(self, content: Mapping[str, Any], path: Path, *, epochs: int | None) -> Mapping[str, Any]:
         found = _differences(content["identity"], self.identity)
@@ -96,6 +100,22 @@ class Checkpoints:
             err.print(f"going on from {path}: {'; '.join(found.values())}", markup=False, soft_wrap=True)
         self.used = True
         return state
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """What a checkpoint holds: `identity`, which says of which training it is, and `state`; runs no code of it.
+
+    Raises:
+        TorchfinchError: it cannot be read, or is none of torchfinch.
+    """
+    try:
+        content: Mapping[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # foreign bytes make an unpickler raise anything
+        raise _unread(path, f"it cannot be read ({type(error).__name__})") from error
+    fault = _fault(content)
+    if fault:
+        raise _unread(path, fault)
+    return content
 
 
 @contextmanager
@@ -144,21 +164,21 @@ def _lock(folder: Path) -> int:
     return _lock(folder)  # a training that ended just now removed what was opened
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # foreign bytes make an unpickler raise anything
-        raise ValueError(f"it cannot be read ({type(error).__name__})") from error
+def _unread(path: Path, why: str) -> TorchfinchError:
+    return TorchfinchError(f"{path} is torn or foreign: {why}", "move it away")
+
+
+def _fault(content: object) -> str:
     if not isinstance(content, dict) or repr(content.get("format")) != repr(_FORMAT):
-        raise ValueError("it is no checkpoint of torchfinch")
+        return "it is no checkpoint of torchfinch"
     lacking = [part for part in ("identity", "state") if not isinstance(content.get(part), dict)]
-    if lacking:
-        raise ValueError(f"it has no {lacking[0]}")
-    return content
+    return f"it has no {lacking[0]}" if lacking else ""
 
 
-def _paths(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*.pt"), reverse=True)
+def _readable(path: Path) -> bool:
+    with suppress(TorchfinchError):
+        return bool(read_checkpoint(path))
+    return False
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -17,6 +17,7 @@ from torch import nn
 from torchfinch.errors import TorchfinchError
 from torchfinch.evaluation import Evaluation, RegressionEvaluation, evaluate, evaluate_regression, outputs
 from torchfinch.evaluation.source_code import code_digest
+from torchfinch.files import CHECKPOINTS
 from torchfinch.handler import Preprocessing, safetensors
 from torchfinch.training import network
 from torchfinch.training.checkpoint import Checkpoints, alone
@@ -65,7 +66,7 @@ def train(
         TorchfinchError: the network cannot travel in an archive, a class has no training image, the fit failed, another
             training has the checkpoints, or a file could not be written.
     """
-    saved = runs / f"{recipe.name}.checkpoints"
+    saved = runs / f"{recipe.name}{CHECKPOINTS}"
     try:
         with _keeping(saved), _replacing_run(runs / recipe.name) as folder:
             run = _fill(folder, recipe, config, saved=saved, resume=resume, told=told)
@@ -146,8 +147,8 @@ def _keeping(checkpoints: Path) -> Iterator[None]:
         return
     with alone(checkpoints):
         yield
-        with suppress(OSError):  # what cannot be removed harms no run
-            for path in checkpoints.iterdir():
+        for path in checkpoints.glob("*"):
+            with suppress(OSError):  # what cannot be removed harms no run
                 path.unlink()
 
 
