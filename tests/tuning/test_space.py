@@ -46,6 +46,7 @@ def test_a_text_or_a_list_says_which_values_are_tried(text: str | list[str], val
         ("{0: 1, 1: 2},balanced", ({0: 1, 1: 2}, "balanced")),
         ("[[1, 2], [3]],[4]", ([[1, 2], [3]], [4])),
         ([(50,), "(100,)"], ((50,), (100,))),
+        ("{1, 2},1j,b'x',({3},)", ("{1, 2}", "1j", "b'x'", "({3},)")),  # no values that a database keeps
     ],
 )
 def test_values_with_brackets_are_read_as_python_reads_them(text: str | list[Any], values: tuple[Any, ...]) -> None:

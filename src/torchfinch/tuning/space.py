@@ -58,7 +58,10 @@ def drawn(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_value(value: Any) -> Any:
-    """What text stands for where it is a value of Python, or `true`, `false` or `null`; anything else as it is."""
+    """What text stands for where it is a value that can be stored, written as in Python, or `true`, `false` or `null`.
+
+    Anything else is left as it is.
+    """
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -67,13 +70,23 @@ def read_value(value: Any) -> Any:
         return known[text]
     for read in (ast.literal_eval, _number):
         with suppress(ValueError, SyntaxError, TypeError):
-            return read(text)
+            found = read(text)
+            if _storable(found):
+                return found
     return text
 
 
 def written(value: Any) -> Any:
     """The text of a tuple, list or dictionary, for neither Optuna nor YAML keeps all of them; else the value itself."""
     return repr(value) if isinstance(value, tuple | list | dict) else value
+
+
+def _storable(value: Any) -> bool:
+    if isinstance(value, dict):
+        value = (*value, *value.values())
+    if isinstance(value, tuple | list):
+        return all(map(_storable, value))
+    return value is None or isinstance(value, int | float | str)
 
 
 def _meant(value: Any) -> Any:
