@@ -182,7 +182,7 @@ def test_a_regressor_with_test_images_shows_how_far_it_is_off(here: Path) -> Non
     result = torchfinch("./numbers.py", "--set", "loss.name=huber", "--no-pack")
 
     found = json.loads((here / "runs" / "numbers" / "evaluation.json").read_text())
-    assert f"{found['huber']:.4g} (delta 1)" in next(line for line in result.stderr.splitlines() if "Huber" in line)
+    assert f"{found['huber']:.4g} (δ = 1)" in next(line for line in result.stderr.splitlines() if "Huber" in line)
 
 
 def test_a_file_then_the_environment_then_the_flags(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -164,6 +164,12 @@ def test_settings_that_have_an_effect_or_are_not_named_are_passed_over() -> None
     assert not list(without_effect(configured({"loss.gamma": 3})))
 
 
+def test_a_setting_that_a_training_refuses_beside_the_others_is_not_told_as_without_effect() -> None:
+    values = {"loss.name": "focal", "loss.label_smoothing": 0.1}
+
+    assert not list(without_effect(configured(values), values))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

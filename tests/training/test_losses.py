@@ -153,5 +153,7 @@ def test_a_weighted_loss_is_a_mean_over_the_images_however_they_are_batched(name
 
 
 def test_label_smoothing_is_not_of_the_focal_loss() -> None:
-    with pytest.raises(TorchfinchError, match="label_smoothing is of cross_entropy"):
+    with pytest.raises(
+        TorchfinchError, match=r"label_smoothing=0\.1 is of cross_entropy.*--set loss\.label_smoothing=0"
+    ):
         loss(SCORES, CLASSES, name="focal", label_smoothing=0.1)

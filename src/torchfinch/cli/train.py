@@ -151,7 +151,7 @@ def _scores(run: Run) -> list[tuple[str, str]]:
             ("mean error", f"{found.mae:.4g} on {found.samples} test images (MAE)"),
             ("RMSE", f"{found.rmse:.4g}"),
             ("R²", f"{found.r2:.4f}"),
-            ("Huber", f"{found.huber:.4g} (delta 1)"),
+            ("Huber", f"{found.huber:.4g} (δ = 1)"),
         ]
     return [(entry["file"], _best(entry["expected"])) for entry in run.golden]
 

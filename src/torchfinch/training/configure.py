@@ -23,7 +23,6 @@ _Config = TypeVar("_Config", bound=Settings)
 _NEEDS: Mapping[str, Mapping[str, str]] = {
     "loss.gamma": {"loss.name": "focal"},
     "loss.delta": {"loss.name": "huber"},
-    "loss.label_smoothing": {"loss.name": "cross_entropy"},
     "optimizer.momentum": {"optimizer.name": "momentum"},
     "schedule.every": {"schedule.name": "step"},
     "schedule.factor": {"schedule.name": "step"},

@@ -63,7 +63,10 @@ def criterion(settings: Loss, data: Data, device: torch.device) -> Criterion:
     weight = class_weights(settings, data.train, classes=len(data.labels))
     weight = None if weight is None else weight.to(device)
     if settings.name == "focal" and settings.label_smoothing:
-        raise TorchfinchError("loss.label_smoothing is of cross_entropy, and loss.name=focal", "loss.label_smoothing=0")
+        raise TorchfinchError(
+            f"loss.label_smoothing={settings.label_smoothing} is of cross_entropy, and loss.name=focal",
+            "--set loss.label_smoothing=0",
+        )
     if settings.name == "focal":
         return partial(focal_loss, gamma=settings.gamma, weight=weight)
     return partial(cross_entropy, weight=weight, label_smoothing=settings.label_smoothing)
