@@ -19,5 +19,8 @@ class TorchfinchError(Exception):
 
 
 def without_password(address: str) -> str:
-    """The address of a database or server with `***` for whatever stands before its host; a path is left whole."""
-    return re.sub(r"://[^/].*@", "://***@", address)
+    """The address of a database or server with `***` for whatever stands before its host; a path is left whole.
+
+    A password may hold a `/` or an `@`, as databases allow; what follows a host and its port is none.
+    """
+    return re.sub(r"://(?:[^/:@]*:(?!\d+/).*|[^/]*)@", "://***@", address)

@@ -31,7 +31,11 @@ def test_without_a_registry_nothing_is_kept_and_nothing_fails(colour_archive: Pa
     [
         ("sqlite:////home/a@b/mlflow.db", "sqlite:////home/a@b/mlflow.db"),
         ("sqlite:///a@b.db", "sqlite:///a@b.db"),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("file://host/a@b.db", "file://host/a@b.db"),
         ("http://user:secret@host:5000/a", "http://***@host:5000/a"),
+        ("http://token@host/a@b", "http://***@host/a@b"),
+        ("mysql://user:a/secret@host/db", "mysql://***@host/db"),
         ("postgresql+psycopg://user:s@e/cret@host/db", "postgresql+psycopg://***@host/db"),
     ],
 )
