@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -21,14 +21,14 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
-def progress(*, hidden: bool = False) -> Progress:
-    """A progress bar on stderr; on a pipe it draws nothing, so callers say in a line what they finished."""
+def progress(*columns: ProgressColumn, hidden: bool = False) -> Progress:
+    """A progress bar on stderr, with `columns` at its end; on a pipe it draws nothing, so callers say what they did."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        *columns,
         console=err,
         transient=True,
         redirect_stdout=out.is_terminal,  # rich would send what is printed meanwhile to stderr, also out of a pipe

@@ -42,7 +42,7 @@ def diff(
         raise TorchfinchError("neither archive has golden requests", "name images after the archives")
     requests = chain(golden, ((str(file), file.read_bytes()) for file in files))
     with progress() as bar:
-        task = bar.add_task("asking both", total=len(files) + len(golden), note="")
+        task = bar.add_task("asking both", total=len(files) + len(golden))
         pairs = []
         for pair in ask_both(first, second, requests):
             pairs.append(pair)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import typer
+from rich.progress import TextColumn
 
 from torchfinch import console
 from torchfinch.errors import TorchfinchError
@@ -123,7 +124,7 @@ class _Progress:
     """A bar of seconds with the numbers so far; nothing where stderr is no terminal."""
 
     def __init__(self, test: "LoadTest") -> None:
-        self._bar = console.progress()
+        self._bar = console.progress(TextColumn("{task.fields[note]}"))
         self._task = self._bar.add_task(f"{test.users} users on {test.model}", total=test.seconds, note="")
 
     def __enter__(self) -> "_Progress":

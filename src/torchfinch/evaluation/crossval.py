@@ -69,7 +69,7 @@ def cross_validate(
     if done:
         err.print(f"{folder} holds {len(done)} of {folds} folds already")
     with _told_what_is_kept(done, folder), progress() as bar:
-        task = bar.add_task(plan.name, total=folds, completed=len(done), note="")
+        task = bar.add_task(plan.name, total=folds, completed=len(done))
         parts = [part for part in enumerate(_parts(plan, targets, groups), start=1) if part[0] not in done]
         for fold in _train(estimator, images, targets, groups, parts=parts, jobs=jobs):
             done[fold.number] = fold

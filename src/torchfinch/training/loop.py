@@ -60,7 +60,7 @@ def fit(
         if checkpoints and resume:
             state.load_state_dict(checkpoints.load(epochs=settings.epochs))
         done, batches = len(state.history), state.batches
-        task = bar.add_task("training", total=settings.epochs * batches, completed=done * batches, note="")
+        task = bar.add_task("training", total=settings.epochs * batches, completed=done * batches)
         for number in range(done + 1, settings.epochs + 1):
             if state.stale:
                 _tell_end(state)
