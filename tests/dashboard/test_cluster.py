@@ -200,14 +200,15 @@ def test_a_word_changes_the_spec_of_the_resource(server: ApiServer) -> None:
     assert server.merged[0]["path"] == f"{COLLECTION}/digits"
 
 
-def test_a_release_whose_spec_cannot_be_read_is_listed_without_numbers(
+def test_a_release_whose_spec_cannot_be_read_is_listed_with_its_last_look(
     server: ApiServer, looks: Iterator[None]
 ) -> None:
     next(looks)
     server.found = {**server.found, "spec": {"model": "digits"}}
     source = ClusterReleases(cast(Api, server), namespace=None)
     [standing] = source.standings()
-    assert (standing.name, standing.newest) == ("ml/digits", None)
+    assert standing.newest
+    assert (standing.name, standing.newest["reason"]) == ("ml/digits", "1.0 is stable")
     assert "ml/digits" in page(source)
 
 

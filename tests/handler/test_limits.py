@@ -34,6 +34,14 @@ def test_a_request_of_too_many_images_is_refused_and_hurts_no_neighbour(serve: S
     assert [answers[0][1]["label"], answers[3][1]["label"]] == ["red", "blue"]
 
 
+def test_a_request_has_few_images_to_be_explained(serve: Serve) -> None:
+    handler, context = serve()
+    for count, expected in ((8, 200), (9, 413)):
+        body = {"instances": [RED64] * count}
+        [(status, content)] = predict(handler, context, body, headers={"explain": "True"})
+        assert status == expected, content
+
+
 def test_an_archive_that_says_nothing_limits_images(serve: Serve) -> None:
     handler, context = serve()
     most = Limits().max_images

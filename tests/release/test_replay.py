@@ -132,6 +132,14 @@ def test_a_name_that_is_not_here_is_told_how_a_cluster_keeps_its_looks(
     assert "torchfinch controller --record" in str(result.exception.hint)
 
 
+def test_a_file_that_is_no_history_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "digits.yaml"
+    file.write_text("kind: CanaryRelease\n")
+    result = CliRunner().invoke(build(), ["canary", "replay", str(file)])
+    assert isinstance(result.exception, TorchfinchError)
+    assert result.exception.message == f"{file} has no line of a history"
+
+
 def test_only_fields_of_analysis_can_be_set(replay: Callable[..., Result]) -> None:
     result = replay("--set", "steps=3")
     assert result.exit_code == 2

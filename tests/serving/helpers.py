@@ -123,7 +123,7 @@ class _Answering(BaseHTTPRequestHandler):
 def answering(*answers: bytes | None) -> Iterator[str]:
     """The address of a server that answers predictions in turn, again and again; for `None` it hangs up."""
     handler = type("Handler", (_Answering,), {"answers": cycle(answers)})
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
+    with HTTPServer(("0.0.0.0", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -16,15 +16,15 @@ def test_an_address_that_is_none_is_told(url: str) -> None:
                 ask("digits", b"x")
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize(("host", "direct"), [("127.0.0.1", False), ("localhost", False), ("127.0.0.2", True)])
 def test_a_proxy_of_the_environment_is_not_asked_for_a_server_on_this_machine(
-    monkeypatch: pytest.MonkeyPatch, host: str
+    monkeypatch: pytest.MonkeyPatch, host: str, direct: bool
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{free_ports(1)[0]}")
-    with answering(b"1") as url, Client(url.replace("127.0.0.1", host)) as client:
+    with answering(b"1") as url, Client(url.replace("127.0.0.1", host), direct=direct) as client:
         assert client.predict("digits", b"x").content == 1
 
 

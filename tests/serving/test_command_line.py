@@ -239,6 +239,25 @@ def test_what_a_server_answered_before_it_was_gone_is_kept(torchfinch: Run, imag
     assert done.returncode == 1
 
 
+def test_a_server_that_answers_nothing_any_more_is_not_asked_about_a_thousand_images(
+    torchfinch: Run, tmp_path: Path
+) -> None:
+    for number in range(1000):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / f"{number:04}.png").write_bytes(b"x")
+    with leaving(b'{"label": "cat"}') as url:
+        done = torchfinch("predict", tmp_path / "many", "--url", url, "--model", "m", "--csv", "-")
+
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [bool(row["error"]) for row in rows] == [False] + 5 * [True]
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "no answer to 5 images in a row: the server is not asked again",
+        "5 of 6 images failed",
+        "994 of 1000 images were not asked about",
+    ]
+
+
 def test_where_no_server_is_nothing_is_written(torchfinch: Run, images: Path, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
     done = torchfinch("predict", images, "--url", url, "--model", "m", "--csv", tmp_path / "answers.csv")

@@ -10,8 +10,9 @@ import pytest
 from serving.helpers import ROOT
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.serving.config import check_free, derive, free_ports, port_of, read_properties
+from torchfinch.serving.config import check_free, expand, free_ports, port_of, read_properties, with_port
 from torchfinch.serving.instance import DEFAULT, find_instance, start_instance
+from torchfinch.serving.properties import render
 
 
 @pytest.fixture
@@ -63,10 +64,22 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
         read_properties(tmp_path / "config.properties")
 
 
-def test_overrides_win_and_variables_are_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("address", "other"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:9000"),
+        ("https://0.0.0.0:8443", "https://0.0.0.0:9000"),
+        ("http://[::1]:8080", "http://[::1]:9000"),
+    ],
+)
+def test_another_port_leaves_scheme_and_host(address: str, other: str) -> None:
+    assert with_port(address, 9000) == other
+
+
+def test_variables_are_filled_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOMEWHERE", "/data")
 
-    assert derive({"a": "1", "b": "$$SOMEWHERE$$/x"}, {"a": "2"}) == "a=2\nb=/data/x\n"
+    assert expand("$$SOMEWHERE$$/x") == "/data/x"
 
 
 def test_free_ports_are_different_and_free() -> None:
@@ -122,7 +135,7 @@ def test_a_taken_port_is_named_before_anything_starts(store: Path, tmp_path: Pat
         ports = dict(zip(keys, free_ports(4), strict=True)) | {key: port}
         values = {name: f"http://127.0.0.1:{port}" if "address" in name else str(port) for name, port in ports.items()}
         file = tmp_path / "config.properties"
-        file.write_text(derive(read_properties(ROOT / "config.properties"), values))
+        file.write_text(render({**read_properties(ROOT / "config.properties"), **values}))
 
         with pytest.raises(TorchfinchError, match=f"^port {port} is taken"):
             start_instance(

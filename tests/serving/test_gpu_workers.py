@@ -39,6 +39,13 @@ def test_a_model_and_one_that_is_registered_later_get_a_worker_for_each_gpu(star
     assert workers(instance.management, "few") == {"1.0": 1}
 
 
+def test_each_of_several_models_has_every_gpu(start: Start) -> None:
+    instance = start(models={"colours": "colours.mar", "sizes": "sizes-1.0.mar"})
+    for model in ("colours", "sizes"):
+        [version] = instance.management.describe(model)
+        assert sorted(each["gpuUsage"].split()[0] for each in version["workers"]) == ["gpuId::0", "gpuId::1"]
+
+
 def test_an_archive_that_keeps_to_the_cpu_or_to_some_gpus_is_not_spread_over_all(start: Start, tmp_path: Path) -> None:
     store = tmp_path / "store"
     common = "minWorkers: 1\nmaxWorkers: 1\nresponseTimeout: 60\nstartupTimeout: 60\n"

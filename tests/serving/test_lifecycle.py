@@ -95,8 +95,13 @@ def test_a_long_path_is_no_obstacle(start: Start, tmp_path: Path) -> None:
 
     assert len(str(instance.socket)) < 108
     assert ask(instance)[0] == 200
-    instance.stop()
+    psutil.Process(instance.pid).kill()
+    assert within(20, lambda: find_instance("one", home=deep / ".torchfinch") is None)
+
+    again = start(home=deep / ".torchfinch")
     assert not instance.socket.parent.exists()
+    again.stop()
+    assert not again.socket.parent.exists()
 
 
 def test_only_requests_in_flight_fail_when_a_worker_is_killed_under_load(start: Start) -> None:

@@ -180,20 +180,22 @@ class _Releases:
                 time.sleep(_AGAIN)
 
 
-def _last_look(found: "Object") -> "tuple[State, Record | None]":
-    """What is remembered of a release, and its last look; a spec that cannot be read is the reason, and no look."""
+def _last_look(found: "Object") -> "tuple[State, Record]":
+    """What is remembered of a release, and its last look; a spec that cannot be read is the reason."""
     from torchfinch.release.cluster.records import newest
+    from torchfinch.release.cluster.resource import parse_spec
     from torchfinch.release.cluster.status import read_state
 
     state = read_state(found.get("status", {}))
     try:
-        return state, newest(found)
+        parse_spec(found)
     except TorchfinchError as error:
-        return replace(state, reason=error.message), None
+        state = replace(state, reason=error.message)
+    return state, {**newest(found), "reason": state.reason}
 
 
 def _unattended(found: "Object") -> Iterator[str]:
-    """Where a release is under way and no controller has looked for a while."""
+    """Where a release is under way and no controller has looked for a while, or its spec cannot be read here."""
     from torchfinch.release.cluster.resource import parse_spec
     from torchfinch.release.cluster.status import read_state
     from torchfinch.release.state import UNDERWAY
@@ -202,5 +204,11 @@ def _unattended(found: "Object") -> Iterator[str]:
     waited = time.time() - state.at
     if not state.at:
         yield "no controller has looked at it yet: kubectl get lease torchfinch-controller"
-    elif state.phase in UNDERWAY and waited > parse_spec(found).analysis.freshness:
+        return
+    try:
+        late = waited > parse_spec(found).analysis.freshness
+    except TorchfinchError as error:
+        yield error.message
+        return
+    if state.phase in UNDERWAY and late:
         yield f"no controller has looked for {waited:.0f} s: kubectl get lease torchfinch-controller"

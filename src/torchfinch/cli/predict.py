@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,8 @@ from torchfinch.errors import TorchfinchError
 if TYPE_CHECKING:
     from torchfinch.serving import Client, Instance
 
+_IN_VAIN = 5
+"""So many images after each other without an answer end it: each takes as long as the longest wait."""
 _CLASS = ("predicted_class", "label", "confidence")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 Server = Annotated[str, typer.Option("--name", help="Which server.")]
@@ -38,20 +41,23 @@ def predict(
     paths = list(_files(images))
     url, model = _where(name, url, model)
     rows: list[_Row] = []
-    with Client(url) as client, progress() as bar:
-        task = bar.add_task(model, total=len(paths), note="")
-        for path in paths:
-            rows.append(_ask(client, model, path, top_k, first=not rows))
+    with Client(url) as client, progress() as bar, suppress(KeyboardInterrupt):
+        task = bar.add_task(model, total=len(paths))
+        for row in _asked(client, model, paths, top_k):
+            rows.append(row)
             bar.advance(task)
             if as_json:
-                print(json.dumps(rows[-1].line, ensure_ascii=False), flush=True)
+                print(json.dumps(row.line, ensure_ascii=False), flush=True)
     if csv_file:
         _write_csv(rows, csv_file)
     elif not as_json:
         out.print(table(("image", "class", "label", "confidence", "also"), (row.cells for row in rows)))
-    failed = sum(row.error is not None for row in rows)
+    failed, left = sum(row.error is not None for row in rows), len(paths) - len(rows)
     if failed:
         err.print(f"{failed} of {len(rows)} images failed")
+    if left:
+        err.print(f"{left} of {len(paths)} images were not asked about")
+    if failed or left:
         raise typer.Exit(1)
 
 
@@ -127,6 +133,8 @@ class _Row:
     image: str
     answer: Any = None
     error: str | None = None
+    answered: bool | None = None
+    """Whether a server said anything of it; None where it was not asked."""
 
     @property
     def line(self) -> dict[str, Any]:
@@ -162,6 +170,19 @@ def _percent(share: object) -> str:
     return f"{share:.1%}" if isinstance(share, int | float) else str(share)
 
 
+def _asked(client: "Client", model: str, paths: list[Path], top_k: str | None) -> Iterator[_Row]:
+    """A row for each image, until the server is plainly gone."""
+    known, vain = False, 0
+    for path in paths:
+        row = _ask(client, model, path, top_k, first=not known)
+        yield row
+        known = known or bool(row.answered)
+        vain = vain + (row.answered is False) if not row.answered else 0
+        if vain == _IN_VAIN:
+            err.print(f"no answer to {_IN_VAIN} images in a row: the server is not asked again")
+            return
+
+
 def _ask(client: "Client", model: str, path: Path, top_k: str | None, *, first: bool) -> _Row:
     from torchfinch.serving.client import NoAnswerError
 
@@ -174,10 +195,11 @@ def _ask(client: "Client", model: str, path: Path, top_k: str | None, *, first: 
     except TorchfinchError as error:
         if first and not isinstance(error, NoAnswerError):  # later the rows so far are worth more than a quick end
             raise
-        return _Row(str(path), error=error.message)
+        return _Row(str(path), error=error.message, answered=False)
     if answer.problem:
-        return _Row(str(path), error=answer.problem)
-    return _Row(str(path), answer.body.decode(errors="replace") if answer.content is None else answer.content)
+        return _Row(str(path), error=answer.problem, answered=True)
+    content = answer.body.decode(errors="replace") if answer.content is None else answer.content
+    return _Row(str(path), content, answered=True)
 
 
 def _write_csv(rows: list[_Row], path: Path) -> None:

@@ -38,7 +38,10 @@ def replay(
 
     changes = {**_changes(settings), **({"policy": policy} if policy else {})}
     path = _recorded(name)
-    found = rejudge(read_history(path), changes) if path.exists() else []
+    records = read_history(path) if path.exists() else []
+    if not records and path.exists() and path.stat().st_size:
+        raise TorchfinchError(f"{path} has no line of a history", "torchfinch controller --record FOLDER writes one")
+    found = rejudge(records, changes)
     if not found:
         err.print(f"nothing of {name} is recorded yet")
     for release in found:
@@ -52,11 +55,11 @@ def replay(
 
 def _recorded(name: str) -> Path:
     """The history of a release here, or the file itself."""
-    if Path(name).is_file():
-        return Path(name)
     try:
         return find_release(name).history
     except TorchfinchError as error:
+        if Path(name).is_file():
+            return Path(name)
         hint = "for a release of a cluster name the file that torchfinch controller --record FOLDER keeps"
         raise TorchfinchError(error.message, hint) from error
 

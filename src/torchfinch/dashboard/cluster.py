@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from torchfinch.dashboard.source import Standing, Story, Word
-from torchfinch.errors import TorchfinchError
 from torchfinch.release.cluster.api import Api, Object
 from torchfinch.release.cluster.kinds import RELEASES
 from torchfinch.release.cluster.records import decisions, newest
@@ -99,10 +98,7 @@ class ClusterReleases:
 
 def _read(name: str, found: Object) -> Standing:
     state = read_state(found.get("status", {}))
-    try:
-        record = {**newest(found), "actions": []} if state.at else None
-    except TorchfinchError:  # its spec cannot be read
-        record = None
+    record = {**newest(found), "actions": []} if state.at else None
     return Standing(name, state, record)
 
 

@@ -109,7 +109,7 @@ class ImageHandler:
         batch_size = int(properties.get("batch_size") or config.get("batchSize") or 1)
         configured = self.archive.settings.get("batch_buckets")
         self._buckets = batching.bucket_sizes(configured, batch_size, gpu=device != "cpu")
-        self._at_once = max(threads, self._buckets[-1])  # images that are held as tensors
+        self._at_once = -(-threads // self._buckets[-1]) * self._buckets[-1]  # images that are held as tensors
         self.predictor = self.load(self.archive)
         if isinstance(self.predictor, nn.Module):
             self.predictor.eval().to(self.archive.device)
@@ -204,9 +204,8 @@ class ImageHandler:
             seen = self.archive.preprocessing.crop(self.open_image(item.body))
             return Answer(200, explain.overlay(seen, found), "image/png")
         label = self.archive.labels[target] if target < len(self.archive.labels) else None
-        numbers = [[shorten(value, 4) for value in line] for line in found.tolist()]
         told = {"method": method, "target": target, "label": label, "shape": list(found.shape)}
-        return dumps({**told, "attributions": numbers})
+        return dumps({**told, "attributions": [[shorten(value, 4) for value in line] for line in found.tolist()]})
 
     def _answer(self, request: Request | HandlerError, items: Sequence[_Item]) -> Answer:
         try:

@@ -62,8 +62,9 @@ def parse(row: Mapping[str, Any], headers: Mapping[str, Any], limits: Limits) ->
     content = _content(row, plain.get("content-type", ""))
     fields = {**_header_options(plain), **{key: content[key] for key in _OPTIONS if content.get(key) is not None}}
     form, values = _images(content)
-    if len(values) > limits.max_images:
-        raise TooLarge(f"the request has {len(values)} images; send at most {limits.max_images} at once")
+    most = limits.max_images if kind == "predict" else min(limits.max_images, 8)  # an explanation takes seconds
+    if len(values) > most:
+        raise TooLarge(f"the request has {len(values)} images; send at most {most} at once")
     return Request(
         bodies=tuple(_body(value, limits.max_bytes) for value in values),
         form=form,

@@ -22,9 +22,9 @@ def append_record(path: Path, record: Record) -> None:
 
 
 def put_aside(path: Path) -> None:
-    """Begin anew where a history is longer than 64 MiB: `history.jsonl` takes the place of `history.1.jsonl`."""
+    """Begin anew where a history is longer than 64 MiB: `history.jsonl` takes the place of `history.jsonl.1`."""
     if path.exists() and path.stat().st_size > _MOST_BYTES:
-        path.replace(path.with_suffix(".1.jsonl"))
+        path.replace(path.with_name(f"{path.name}.1"))
 
 
 def last_record(path: Path) -> Record | None:

@@ -102,8 +102,8 @@ class Evidence:
 
     counted: Pair = Pair()
     """The totals that have been compared."""
-    limited: Counters = Counters()
-    """The canary's that the limit has been tested by."""
+    limited: Counters | None = None
+    """The canary's that the limit has been tested by; None for those of `counted`, as an older controller wrote."""
     bets: Mapping[str, Bet] = field(default_factory=dict)
 
 

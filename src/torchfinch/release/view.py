@@ -66,7 +66,7 @@ def summary(name: str, state: State, record: Record | None) -> tuple[object, ...
     if record:
         label = _as_judged(record)["canary"]["label"]
         seen = (label if state.canary else "", *_numbers(record))
-        step = f"{record['step']}/{record['steps']}"
+        step = f"{record['step']}/{record['steps']}" if record["steps"] else ""
     return (name, state.phase, step, state.weight, *seen, age, state.reason)
 
 

@@ -60,7 +60,8 @@ def read_releases(folder: Path) -> Folder:
         releases = tuple(map(release, by_release(read_history(path))))
     if not releases:
         raise TorchfinchError(f"{path} has nothing in it", "torchfinch canary run --help")
-    return Folder(name=folder.resolve().stem, releases=releases)
+    where = folder.resolve()
+    return Folder(name=where.stem if where.is_file() else where.name, releases=releases)
 
 
 def by_release(records: Sequence[Record]) -> list[list[Record]]:

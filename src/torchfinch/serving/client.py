@@ -41,13 +41,14 @@ class Client:
     """Ask a server at `url`, such as `http://127.0.0.1:8080`, for predictions and explanations.
 
     `timeout` in seconds; of a connection at most 10. What is asked raises NoAnswerError where no answer comes, and
-    another TorchfinchError where no server is.
+    another TorchfinchError where no server is. `direct` is for a server that is known to be on this machine, whatever
+    its address: no proxy of the environment is asked.
     """
 
-    def __init__(self, url: str, *, timeout: float = 120) -> None:
+    def __init__(self, url: str, *, timeout: float = 120, direct: bool = False) -> None:
         self._url = url.rstrip("/")
         limits = httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS))
-        self._http = httpx.Client(timeout=limits, mounts=_DIRECT)
+        self._http = httpx.Client(timeout=limits, mounts=_DIRECT, trust_env=not direct)
 
     def __enter__(self) -> "Client":
         return self

@@ -5,12 +5,11 @@ import errno
 import os
 import re
 import socket
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from torchfinch.errors import TorchfinchError
-from torchfinch.serving.properties import parse, render
+from torchfinch.serving.properties import parse
 
 _ADDRESS = "write http://127.0.0.1:8080"
 _BROADCAST = "127.255.255.255"
@@ -52,11 +51,6 @@ def _check_spelling(key: str, where: str) -> None:
         raise TorchfinchError(f"{where} sets {key}, which TorchServe does not know", f"did you mean {near[0]}?")
 
 
-def derive(base: Mapping[str, str], overrides: Mapping[str, str]) -> str:
-    """The text of a properties file: `base` with `overrides`, variables expanded."""
-    return render({key: expand(value) for key, value in {**base, **overrides}.items()})
-
-
 def port_of(address: str) -> int:
     """The port of an address such as `http://127.0.0.1:8080`.
 
@@ -70,6 +64,13 @@ def port_of(address: str) -> int:
     if port is None:
         raise TorchfinchError(f"the address {address} has no port", _ADDRESS)
     return port
+
+
+def with_port(address: str, port: int) -> str:
+    """An address such as `http://127.0.0.1:8080` with another port."""
+    parts = urlsplit(address)
+    host = parts.netloc.removesuffix(f":{parts.port}")
+    return parts._replace(netloc=f"{host}:{port}").geturl()
 
 
 def free_ports(count: int) -> list[int]:

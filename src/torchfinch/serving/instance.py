@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torchfinch.files import write_whole
 from torchfinch.project import project_file
 from torchfinch.serving import config, launch, logs, process
 from torchfinch.serving.management import ManagementClient
+from torchfinch.serving.properties import render
 
 DEFAULT = "default"
 """The instance that listens where `config.properties` says; others get free ports."""
@@ -122,8 +123,9 @@ def start_instance(
         _wait(instance, models, timeout)
         instance = replace(instance, gpus=logs.gpus(instance.log))
         _record(instance)
+        management = ManagementClient(instance.socket, timeout=timeout)
         for model in models:
-            instance.management.use_gpus(model, instance.gpus)
+            management.use_gpus(model, instance.gpus, anew=len(models) > 1)
     except BaseException:
         instance.stop(timeout=5)
         raise
@@ -134,7 +136,7 @@ def _launch(
     name: str, file: Path, *, store: Path, models: Mapping[str, str], folder: Path, port: int | None
 ) -> Instance:
     """The process in a new `folder`, with the properties of `file` as an instance has them."""
-    shutil.rmtree(folder, ignore_errors=True)
+    _forget(folder)
     folder.mkdir(parents=True, mode=0o700)
     with _runtime(folder) as runtime:
         settings = _settings(name, file, store=store, runtime=runtime, port=port)
@@ -150,6 +152,14 @@ def _launch(
         socket=settings.socket,
         store=store,
     )
+
+
+def _forget(folder: Path) -> None:
+    """Remove what the last server of this name left, should it have been killed: its temporary files are elsewhere."""
+    with suppress(OSError, ValueError, KeyError):
+        socket = json.loads((folder / "instance.json").read_text(encoding="utf-8"))["socket"]
+        shutil.rmtree(Path(socket).parent, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _record(instance: Instance) -> None:
@@ -180,6 +190,7 @@ class _Settings:
 
 def _settings(name: str, file: Path, *, store: Path, runtime: Path, port: int | None) -> _Settings:
     base = {key: config.expand(value) for key, value in config.read_properties(file).items()}
+    merged = {**_DEFAULTS, **base}
     overrides = {
         "model_store": str(store),
         "allowed_urls": f"file://{store}/.*",
@@ -189,16 +200,16 @@ def _settings(name: str, file: Path, *, store: Path, runtime: Path, port: int | 
     if name != DEFAULT or port:
         inference, metrics, *grpc = config.free_ports(4)
         overrides |= {
-            "inference_address": f"http://127.0.0.1:{port or inference}",
-            "metrics_address": f"http://127.0.0.1:{metrics}",
+            "inference_address": config.with_port(merged["inference_address"], port or inference),
+            "metrics_address": config.with_port(merged["metrics_address"], metrics),
             **{f"grpc_{kind}_port": str(number) for kind, number in zip(_GRPC, grpc, strict=True)},
         }
-    merged = {**_DEFAULTS, **base, **overrides}
+    merged |= overrides
     merged.pop("load_models", None)
     inference_url, metrics_url = merged["inference_address"], merged["metrics_address"]
     for address in addresses(merged):
         config.check_free(address)
-    return _Settings(config.derive({}, merged), inference_url, f"{metrics_url}/metrics", runtime / "management.sock")
+    return _Settings(render(merged), inference_url, f"{metrics_url}/metrics", runtime / "management.sock")
 
 
 def addresses(properties: Mapping[str, str]) -> tuple[str, ...]:

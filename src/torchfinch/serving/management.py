@@ -43,17 +43,29 @@ class ManagementClient:
         parameters = {"url": archive, "initial_workers": str(workers or 1), "synchronous": "true"}
         answer = self._call("POST", "/models", {**parameters, **({"model_name": name} if name else {})})
         registered = _REGISTERED.match(answer["status"])
-        if registered and workers is None:
-            self.use_gpus(registered["name"], gpus, version=registered["version"])
-        elif registered and workers and int(registered["workers"]) != workers:  # the archive's number goes before ours
-            self.scale(registered["name"], workers, version=registered["version"])
+        if not registered:
+            return
+        model, version = registered["name"], registered["version"]
+        try:
+            if workers is None:
+                self.use_gpus(model, gpus, version=version)
+            elif int(registered["workers"]) != workers:  # the archive's number goes before ours
+                self.scale(model, workers, version=version)
+        except TorchfinchError:
+            self.unregister(model, version=version)
+            raise
 
-    def use_gpus(self, name: str, count: int, *, version: str | None = None) -> None:
-        """Give every version of a model, or one, a worker for each GPU that it may use of the server's `count`."""
-        # An archive cannot know how many GPUs there will be; TorchServe gives each further worker the next one.
+    def use_gpus(self, name: str, count: int, *, version: str | None = None, anew: bool = False) -> None:
+        """Give every version of a model, or one, a worker for each GPU that it may use of the server's `count`.
+
+        TorchServe gives each further worker of any model the next GPU. So where workers of other models have started
+        in between, all must start `anew`.
+        """
         for each in self.describe(name, version) if count else []:
             wanted = _usable(each, count)
             if len(each["workers"]) < wanted:
+                if anew:
+                    self.scale(name, 0, version=each["modelVersion"])
                 self.scale(name, wanted, version=each["modelVersion"])
 
     def scale(self, name: str, workers: int, *, version: str | None = None) -> None:
@@ -96,7 +108,7 @@ def _usable(version: Mapping[str, Any], count: int) -> int:
     """How many of `count` GPUs a version may use: its archive may keep to a CPU, or to some by `deviceIds`."""
     if not any(worker["gpu"] for worker in version["workers"]):
         return 0
-    return len(version.get("deviceIds") or range(count))
+    return len(version.get("deviceIds") or range(count)) // max(version.get("parallelLevel") or 1, 1)
 
 
 def _message(response: httpx.Response) -> str:

@@ -15,7 +15,7 @@ from torchfinch.errors import TorchfinchError
 from torchfinch.serving.client import Client
 from torchfinch.serving.management import READY, ManagementClient
 
-_GOLDEN_SECONDS = 30.0
+_GOLDEN_SECONDS = 20.0
 """Longest wait for one golden request, for who asks may be a probe."""
 
 
@@ -69,7 +69,7 @@ def replay(
     golden = read_archive(archive).golden
     if not golden:
         return "its archive has no golden requests"
-    with Client(url, timeout=timeout) as client:
+    with Client(url, timeout=timeout, direct=True) as client:
         sent = islice(cycle(golden), max(len(golden), requests))
         return next(filter(None, (_problem(client, model, version, request) for request in sent)), None)
 

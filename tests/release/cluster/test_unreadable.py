@@ -23,5 +23,5 @@ def test_a_release_whose_spec_cannot_be_read_is_listed_with_the_reason_and_hides
         done = subprocess.run([BIN / "kubectl-torchfinch", "get"], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     _, broken, digits = done.stdout.splitlines()
-    assert " ".join(broken.split()) == "broken Idle 0 spec.evidence: kind Prometheus needs its address"
-    assert " ".join(digits.split()) == "digits Idle 0/2 0 0/0 0/0 -/- no release yet"
+    assert " ".join(broken.split()) == "broken Idle 0 0/0 0/0 -/- spec.evidence: kind Prometheus needs its address"
+    assert " ".join(digits.split()) == "digits Idle 0 0/0 0/0 -/- no release yet"

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Any
 
 from torchfinch.release.cluster.api import Object
-from torchfinch.release.cluster.resource import parse_spec
 from torchfinch.release.cluster.status import read_state
 
 Record = dict[str, Any]
@@ -16,17 +15,14 @@ _UNTOLD = {"value": None, "limit": None}
 
 
 def newest(found: Object) -> Record:
-    """The controller's last look: what its status says.
-
-    Raises `TorchfinchError` where the spec cannot be read.
-    """
-    spec, status = parse_spec(found), found.get("status", {})
-    state = read_state(status)
+    """The controller's last look: what its status says."""
+    status = found.get("status", {})
+    state, (step, steps) = read_state(status), _steps(status)
     return {
         "time": state.at,
         "phase": state.phase,
-        "step": spec.step_of(state.weight),
-        "steps": len(spec.steps),
+        "step": step,
+        "steps": steps,
         "weight": state.weight,
         "reason": state.reason,
         "notes": [],
@@ -38,12 +34,10 @@ def newest(found: Object) -> Record:
 
 
 def decisions(found: Object) -> Iterator[Record]:
-    """The decisions that the status keeps, oldest first.
-
-    Raises `TorchfinchError` where the spec cannot be read.
-    """
-    steps = len(parse_spec(found).steps)
-    for kept in found.get("status", {}).get("decisions", []):
+    """The decisions that the status keeps, oldest first."""
+    status = found.get("status", {})
+    _, steps = _steps(status)
+    for kept in status.get("decisions", []):
         yield {
             **kept,
             "time": datetime.fromisoformat(kept["time"]).timestamp(),
@@ -52,6 +46,12 @@ def decisions(found: Object) -> Iterator[Record]:
             "notes": [],
             "trouble": [],
         }
+
+
+def _steps(status: Object) -> tuple[int, int]:
+    """The step reached and how many there are, as the controller last said: its spec may be of another version."""
+    reached, _, steps = status.get("step", "0/0").partition("/")
+    return int(reached), int(steps)
 
 
 def _version(status: Object, role: str) -> Record:

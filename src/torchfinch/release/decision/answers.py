@@ -85,8 +85,8 @@ def _weighed(spec: Spec, state: State, seen: Seen) -> State:
     counted, since = state.evidence.counted, state.at_step
     settled = counted.canary.requests >= since.canary.requests and counted.stable.requests >= since.stable.requests
     steady = state.verified and settled and seen.weight == state.weight
-    # a Service over all pods splits by connections, and by whole pods only nearly as is asked
-    exact = steady and spec.route.kind != "Replicas"
+    # a Service over all pods splits by connections and whole pods, a process by users: only nearly as is asked
+    exact = steady and spec.route.kind not in {"Replicas", "InProcess"}
     share = state.weight / 100 if exact and state.weight else None
     evidence = gather(state.evidence, state.total, analysis=spec.analysis, weight=state.weight, share=share)
     return replace(state, evidence=evidence)

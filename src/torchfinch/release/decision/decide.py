@@ -60,6 +60,8 @@ def _marked(at: Look, decision: Decision) -> Decision:
         return decision
     if any(isinstance(act, SetWeight) for act in decision.actions):  # which leaves the mark too
         return decision
+    if state.hand is None and seen.weight != state.weight:  # with such a mark it would pass for lowered by hand
+        return decision
     put_back = Remark(mark=mark_of(state))
     notes = (*decision.notes, "the mark of this release had gone from the route: put back")
     return replace(decision, actions=(*decision.actions, put_back), notes=notes)
@@ -234,8 +236,8 @@ def _hand_edit(at: Look) -> Decision | None:
     decided = mark.weight if mark else state.weight
     if shown > decided:
         return move(state, notes=(f"the weight was raised by hand to {shown}: put back to {state.weight}",))
-    never_set = not (shown or state.verified)
-    if mark is None and (never_set or at.spec.route.kind in HERE):  # a router here has started again: nobody's wish
+    telling = at.spec.route.kind not in {*HERE, "Replicas"}  # a router here starts anew; pods have a share only nearly
+    if mark is None and not (telling and state.verified):
         return None
     if shown < decided:
         reason = f"the weight was lowered by hand from {decided} to {shown}: paused until resume"

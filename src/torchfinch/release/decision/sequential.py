@@ -72,7 +72,8 @@ def gather(evidence: Evidence, total: Pair, *, analysis: Analysis, weight: int, 
     one look, until both versions have answered. `share` is the part of the requests that the canary should have got, or
     None where it changed since the last look.
     """
-    before, alone = evidence.counted, subtract(total.canary, evidence.limited)
+    before, tested = evidence.counted, evidence.limited or evidence.counted.canary
+    alone = subtract(total.canary, tested)
     new = Pair(stable=subtract(total.stable, before.stable), canary=subtract(total.canary, before.canary))
     both = bool(new.canary.requests and (weight == 100 or new.stable.requests))
     events = [*_limit(alone, analysis)]
