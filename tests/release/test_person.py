@@ -186,6 +186,37 @@ def test_a_route_that_has_taken_no_mark_yet_was_not_lowered_by_anybody(play: Pla
     assert play.ended() is Phase.PROMOTED
 
 
+def test_a_step_that_was_not_taken_up_with_its_mark_gone_was_not_lowered_by_anybody(play: Play) -> None:
+    play.change(route=ROUTE)
+    play.at_weight(5)
+    play.world.broken |= {"set_weight", "remark"}
+    play.until(lambda tick: tick.decision.state.weight == 25, 1000)
+    play.world.mark = None
+    play.tick()
+    assert (play.phase, play.world.weight, marked(play)) == (Phase.PROGRESSING, 5, None)
+    play.world.broken.clear()
+    assert play.ended() is Phase.PROMOTED
+
+
+def test_a_mark_is_put_back_only_beside_the_weight_that_it_tells(play: Play) -> None:
+    play.change(route=ROUTE)
+    play.world.broken.add("set_weight")
+    play.until(lambda tick: tick.decision.state.weight == 5)
+    play.world.lose("canary")  # so that nothing is set at the next look
+    play.tick()
+    assert (play.world.weight, marked(play)) == (0, 0)
+    play.world.broken.clear()
+    assert play.ended() is Phase.PROMOTED
+
+
+def test_where_pods_are_the_weight_a_share_that_is_only_near_is_nobodys_wish_without_a_mark(play: Play) -> None:
+    play.change(route={"kind": "Replicas"})
+    play.at_weight(25)
+    play.world.weight, play.world.mark = 20, None  # one of five pods
+    play.tick()
+    assert (play.phase, play.world.weight, marked(play)) == (Phase.PROGRESSING, 25, 25)
+
+
 def test_a_weight_lowered_to_nothing_amid_a_promotion_together_with_its_mark_is_a_pause(play: Play) -> None:
     play.change(route=ROUTE)
     play.world.broken.add("promote")

@@ -255,6 +255,13 @@ def test_a_look_without_answers_of_the_canary_changes_nothing() -> None:
     assert gather(Evidence(), total, analysis=SEQUENTIAL, weight=10, share=0.1) == Evidence()
 
 
+def test_what_an_older_controller_had_compared_is_not_tested_by_the_limit_again() -> None:
+    total = Pair(stable=counted(450), canary=counted(50, 5))
+    now = gather(Evidence(), total, analysis=SEQUENTIAL, weight=10, share=0.1)
+    older = replace(now, limited=None)
+    assert gather(older, total, analysis=SEQUENTIAL, weight=10, share=0.1).bets == now.bets
+
+
 def test_what_only_the_canary_answered_is_compared_later_and_tested_by_the_limit_once() -> None:
     alone = gather(Evidence(), Pair(canary=counted(50, 5)), analysis=SEQUENTIAL, weight=10, share=0.1)
     assert set(alone.bets) == {"limit"}
