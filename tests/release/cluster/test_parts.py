@@ -51,6 +51,11 @@ def test_amid_a_rollout_stable_has_no_version_and_the_canary_cannot_be_told() ->
     assert canary_arm(deployment("canary", **rolling), 0, weight=25).ready == 0
 
 
+def test_endpoints_that_are_still_told_of_a_canary_without_pods_are_none_to_send_users_to() -> None:
+    assert canary_arm(deployment("canary", replicas=0), 2, weight=0).ready is None
+    assert canary_arm(deployment("canary", replicas=0), 0, weight=0).ready == 0
+
+
 def test_a_canary_without_its_pods_says_how_many_are_ready_and_what_kubernetes_says_against_more() -> None:
     assert canary_arm(deployment("canary"), 1, weight=0).lacks == "1 of 2 pods are"
     refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}

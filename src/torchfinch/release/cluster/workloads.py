@@ -102,9 +102,12 @@ def stable_arm(deployment: Object, endpoints: int) -> Arm:
 
 
 def canary_arm(deployment: Object, endpoints: int, *, weight: int) -> Arm:
-    """The canary can answer when its pods run its template, and, before it has traffic, when all of them are ready."""
+    """The canary can answer when its pods run its template, and, before it has traffic, when all of them are ready.
+
+    Endpoints of one that wants no pods are of pods that go.
+    """
     wanted = replicas(deployment)
-    rolling = not rolled_out(deployment) or (weight == 0 and endpoints < wanted)
+    rolling = not rolled_out(deployment) or (weight == 0 and (endpoints < wanted or not wanted))
     return Arm(
         digest=digest(deployment),
         label=label(deployment),
