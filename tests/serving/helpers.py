@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import cycle
 from pathlib import Path
@@ -119,10 +119,15 @@ class _Answering(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def answering(*answers: bytes | None) -> Iterator[str]:
+def answering(*answers: bytes | None) -> AbstractContextManager[str]:
     """The address of a server that answers predictions in turn, again and again; for `None` it hangs up."""
-    handler = type("Handler", (_Answering,), {"answers": cycle(answers)})
+    return answering_by(cycle(answers))
+
+
+@contextmanager
+def answering_by(answers: Iterator[bytes | None]) -> Iterator[str]:
+    """The same, by what `answers` brings."""
+    handler = type("Handler", (_Answering,), {"answers": answers})
     with HTTPServer(("0.0.0.0", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

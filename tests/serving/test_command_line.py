@@ -5,17 +5,20 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import typer
 from colours import colour_image
-from serving.helpers import BIN, SIZES, answering, leaving, plain_archive
+from serving.helpers import BIN, SIZES, answering, answering_by, leaving, plain_archive
 from waiting import within
 
 from torchfinch.cli.predict import predict
@@ -242,8 +245,8 @@ def test_what_a_server_answered_before_it_was_gone_is_kept(torchfinch: Run, imag
 def test_a_server_that_answers_nothing_any_more_is_not_asked_about_a_thousand_images(
     torchfinch: Run, tmp_path: Path
 ) -> None:
+    (tmp_path / "many").mkdir()
     for number in range(1000):
-        (tmp_path / "many").mkdir(exist_ok=True)
         (tmp_path / "many" / f"{number:04}.png").write_bytes(b"x")
     with leaving(b'{"label": "cat"}') as url:
         done = torchfinch("predict", tmp_path / "many", "--url", url, "--model", "m", "--csv", "-")
@@ -256,6 +259,28 @@ def test_a_server_that_answers_nothing_any_more_is_not_asked_about_a_thousand_im
         "5 of 6 images failed",
         "994 of 1000 images were not asked about",
     ]
+
+
+def test_an_interrupt_keeps_the_answers_so_far(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    over = threading.Event()
+
+    def answers() -> Iterator[bytes]:
+        yield b'{"label": "cat"}'
+        os.kill(os.getpid(), signal.SIGINT)  # while the second image waits for its answer
+        over.wait(30)
+        yield b"too late"
+
+    with answering_by(answers()) as url:
+        with pytest.raises(typer.Exit) as ended:
+            predict([images], url=url, model="m", csv_file=tmp_path / "answers.csv")
+        over.set()
+
+    rows = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
+    assert [row["answer"] for row in rows] == ['{"label": "cat"}']
+    assert ended.value.exit_code == 1
+    assert "2 of 3 images were not asked about" in capsys.readouterr().err
 
 
 def test_where_no_server_is_nothing_is_written(torchfinch: Run, images: Path, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from colours import colour_image
+from PIL import Image
 from werkzeug.serving import make_server
 
 from torchfinch.serving.dev import create_app
+from torchfinch.testing import encode_image
 
 pytestmark = pytest.mark.slow
 DROPPED = """encoded => {
@@ -58,17 +60,28 @@ def test_an_image_that_is_dropped_takes_the_place_of_the_last_one(tab: Any, addr
 
     tab.wait_for_selector("#label >> text=blue")
     tab.wait_for_function(SHOWN)
+    assert tab.inner_text("#rows .row:first-child span:first-child") == "blue"
+    assert "red" not in tab.inner_text("#label")
 
 
 def test_another_method_draws_another_heatmap(tab: Any, address: str) -> None:
     tab.goto(address)
-    choose(tab, "red.png", colour_image("red"))
+    picture = Image.new("RGB", (24, 24), "red")
+    picture.paste("blue", (2, 3, 9, 8))
+    choose(tab, "mostly-red.png", encode_image(picture))
     tab.wait_for_function(SHOWN)
     first = tab.get_attribute("#heatmap", "src")
     tab.select_option("#method", "occlusion")
 
     tab.wait_for_function(f"heatmap.src !== {first!r}")
     tab.wait_for_function(SHOWN)
+    seen = [
+        tab.evaluate("src => fetch(src).then(answer => answer.text())", src)
+        for src in (first, tab.get_attribute("#heatmap", "src"))
+    ]
+    assert all(seen)
+    assert seen[0] != seen[1], "another picture, not the same one anew"
+    assert tab.inner_text("#label") == "red"
 
 
 def test_a_file_that_is_no_image_is_told_and_nothing_is_shown(browser: Any, address: str) -> None:

@@ -45,7 +45,7 @@ def _sequential(traffic: Traffic) -> Any:
         together = np.maximum(together_in(count, stable, weight=traffic.scenario.weight), 1)
         share, usual = stable_failed / np.maximum(stable, 1), usual_share(*past)
         against = _where(both, raised(against, Event(failed, requests, share, usual, together)), against)
-        limit = _where(both, raised(limit, Event(failed, requests, 0.05, 0.05, requests)), limit)
+        limit = _where(count > 0, raised(limit, Event(failed, requests, 0.05, 0.05, requests)), limit)
         over[:, look] = (against.log_wealth >= limits[0]) | (limit.log_wealth >= limits[1])
         past += stable_failed, stable
     return over & (traffic.canary.cumsum(axis=1) >= 100)
